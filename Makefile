@@ -1,0 +1,60 @@
+# Works on a fresh machine with Python 3.11+, git and make: each target first installs what it needs into .venv.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+HELLO := examples/hello
+
+# A python3 that is too old is no reason to give up, but a PYTHON that somebody chose is never replaced.
+CANDIDATES := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.14 python3.13 python3.12 python3.11,$(PYTHON))
+
+.PHONY: help watch test lint bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+watch: $(INSTALLED) ## run hotpipe on examples/hello: http://127.0.0.1:8000
+	@exec $(BIN)/hotpipe watch
+
+test: $(INSTALLED) ## run the whole test suite, and the example's
+	$(BIN)/pytest
+	$(BIN)/pytest $(HELLO)
+
+lint: $(INSTALLED) ## check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy hotpipe
+	$(BIN)/mypy $(HELLO)
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## measure: from save to stage, and trees of 100,000 files
+	$(BIN)/python bench/save_latency.py
+	$(BIN)/python bench/scale.py
+
+clean: ## remove .venv, caches and what hotpipe left
+	rm -rf .venv .hotpipe .trigger* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@new='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if $(BIN)/python -c "$$new" 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1; then exit 0; fi; \
+	for python in $(CANDIDATES); do \
+	  "$$python" -c "$$new" 2>/dev/null && break; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo 'hotpipe needs Python 3.11 or later, and none of these is: $(CANDIDATES)' >&2; \
+	  echo 'Name one that is: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)' >&2; \
+	  exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$python cannot make virtual environments. On Debian and Ubuntu: sudo apt install python3-venv" >&2; \
+	  "$$python" -c 'import sys; print("(for a python other than the default one: python3.%d-venv)" % sys.version_info[1])' >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making .venv with $$python"; \
+	"$$python" -m venv --clear .venv
+	@echo 'Installing hotpipe and its tools into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,web]' --constraint constraints.txt
+	@touch $@
