@@ -1,0 +1,5 @@
+"""`python -m hotpipe`."""
+
+from hotpipe.cli import main
+
+main()

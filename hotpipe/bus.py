@@ -1,0 +1,91 @@
+"""Stamps events and fans them out to the faces.
+
+How it works: `emit` never waits. Each face has an `Inbox` of its own and takes what is there in one batch. A face that
+cannot keep up loses lines of output beyond `MOST_OUTPUT`, and is told how many; it never loses anything else.
+"""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import anyio
+
+from hotpipe.events import AnyEvent, Output, Stamp, Stamped, Warned
+
+MOST_OUTPUT = 10_000  # lines of output that wait for one face
+
+
+class Inbox:
+    """What one face has yet to show."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Stamped] = deque()
+        self._outputs = 0
+        self._lost = 0
+        self.closed = False
+        self._arrived = anyio.Event()
+
+    def put(self, stamped: Stamped) -> None:
+        """Take an event, or count it as lost."""
+        if isinstance(stamped.event, Output):
+            if self._outputs >= MOST_OUTPUT:
+                self._lost += 1
+                return
+            self._outputs += 1
+        self._waiting.append(stamped)
+        self._arrived.set()
+
+    def close(self) -> None:
+        """No more will come: `batches` ends once all is taken."""
+        self.closed = True
+        self._arrived.set()
+
+    async def batches(self) -> AsyncIterator[list[Stamped]]:
+        """Everything that has come since the last batch, in order, until the inbox is closed."""
+        while self._waiting or not self.closed:
+            await self._arrived.wait()
+            batch = self._take()
+            if batch:
+                yield batch
+
+    def _take(self) -> list[Stamped]:
+        batch = list(self._waiting)
+        if self._lost:
+            message = f"{self._lost} lines of output came too fast to show"
+            batch.append(Stamped(batch[-1].stamp, Warned(code="output.dropped", message=message)))
+        self._waiting.clear()
+        self._outputs = self._lost = 0
+        if not self.closed:
+            self._arrived = anyio.Event()
+        return batch
+
+
+class Bus:
+    """The one place where events get their number and their time."""
+
+    def __init__(self) -> None:
+        self._seq = 0
+        self._inboxes: list[Inbox] = []
+
+    def subscribe(self) -> Inbox:
+        """An inbox that receives all events from now on."""
+        self._inboxes.append(Inbox())
+        return self._inboxes[-1]
+
+    def emit(self, event: AnyEvent) -> None:
+        """Give `event` to every face; returns at once."""
+        self._seq += 1
+        stamped = Stamped(_now(self._seq), event)
+        for inbox in self._inboxes:
+            inbox.put(stamped)
+
+    def close(self) -> None:
+        """The last event has been emitted."""
+        for inbox in self._inboxes:
+            inbox.close()
+
+
+def _now(seq: int) -> Stamp:
+    utc = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Stamp(seq=seq, time=utc, mono=round(time.monotonic(), 6))

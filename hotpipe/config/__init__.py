@@ -1,0 +1,1 @@
+"""The configuration: `model` says what is valid, `file` finds and reads it."""

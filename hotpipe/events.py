@@ -1,0 +1,209 @@
+"""Everything that happens, as a closed union of frozen events, and their JSON form (docs/events.md).
+
+Halves emit events and never print; faces consume them and never decide. An event becomes a line of JSON only
+together with its `Stamp`: `{"v":1,"seq":…,"time":…,"mono":…,"type":…, …}`.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+VERSION = 1
+Stream = Literal["stdout", "stderr"]
+Cause = Literal["event", "sweep", "poll"]
+StageStatus = Literal["passed", "failed", "timed_out", "cancelled", "cached", "skipped"]
+RunStatus = Literal["green", "red", "superseded"]
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """What all events share: nothing but their place in the union."""
+
+
+class WatchReady(Event, frozen=True, tag="watch.ready"):
+    """Every change from here on is noticed: `dirs` watched folders, `files` watched files."""
+
+    dirs: int
+    files: int
+    took_ms: float
+
+
+class ChangeDetected(Event, frozen=True, tag="change.detected"):
+    """The content of watched files differs from what was there before."""
+
+    paths: tuple[str, ...]
+    cause: Cause
+
+
+class RunStarted(Event, frozen=True, tag="run.started"):
+    """The stages begin on `tree`; `changed` are the paths that led to it."""
+
+    run: int
+    tree: str
+    changed: tuple[str, ...]
+
+
+class StageStarted(Event, frozen=True, tag="stage.started"):
+    """A stage's process is alive."""
+
+    run: int
+    stage: str
+    command: str
+
+
+class StageOutput(Event, frozen=True, tag="stage.output"):
+    """One line that a stage wrote, without its newline."""
+
+    run: int
+    stage: str
+    stream: Stream
+    text: str
+
+
+class StageFinished(Event, frozen=True, tag="stage.finished"):
+    """A stage is over and its processes are dead; `exit_code` is -N where signal N ended it."""
+
+    run: int
+    stage: str
+    status: StageStatus
+    exit_code: int | None
+    took_ms: float
+    flaky: bool = False
+
+
+class RunFinished(Event, frozen=True, tag="run.finished"):
+    """`green` only if every stage passed on the tree that was on disk at that moment."""
+
+    run: int
+    status: RunStatus
+    took_ms: float
+
+
+class TriggerTouched(Event, frozen=True, tag="trigger.touched"):
+    """The trigger of `server` (null: of no server) now names `tree`."""
+
+    run: int
+    server: str | None
+    path: str
+    tree: str
+
+
+class ServerStarting(Event, frozen=True, tag="server.starting"):
+    """A generation's process is alive, not yet ready."""
+
+    server: str
+    generation: int
+    pid: int
+    tree: str | None
+
+
+class ServerOutput(Event, frozen=True, tag="server.output"):
+    """One line that a generation wrote, without its newline."""
+
+    server: str
+    generation: int
+    stream: Stream
+    text: str
+
+
+class ServerReady(Event, frozen=True, tag="server.ready"):
+    """A generation can serve; `how` names the evidence."""
+
+    server: str
+    generation: int
+    how: str
+    took_ms: float
+
+
+class Address(msgspec.Struct, frozen=True):
+    """One listening socket as a client names it, `127.0.0.1:8000` say."""
+
+    name: str
+    addr: str
+
+
+class ServerLive(Event, frozen=True, tag="server.live"):
+    """New connections reach this generation; `took_ms` counts from the request to restart."""
+
+    server: str
+    generation: int
+    pid: int
+    sockets: tuple[Address, ...]
+    took_ms: float
+
+
+class ServerVerified(Event, frozen=True, tag="server.verified"):
+    """What is live has passed all its checks."""
+
+    server: str
+    generation: int
+    tree: str
+
+
+class ServerDraining(Event, frozen=True, tag="server.draining"):
+    """A generation gets no new connections and finishes what it has."""
+
+    server: str
+    generation: int
+
+
+class ServerStopped(Event, frozen=True, tag="server.stopped"):
+    """A generation's process tree is dead; `killed` where it had to be."""
+
+    server: str
+    generation: int
+    exit_code: int | None
+    signal: str | None
+    killed: bool
+
+
+class ServerFailed(Event, frozen=True, tag="server.failed"):
+    """A generation did not come up, or died; `serving` is the one that goes on."""
+
+    server: str
+    generation: int
+    reason: str
+    serving: int | None
+
+
+class Warned(Event, frozen=True, tag="warning"):
+    """Something a user should know; `code` is for machines, `hint` the way out."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+AnyEvent = (
+    WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinished | RunFinished
+    | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive | ServerVerified
+    | ServerDraining | ServerStopped | ServerFailed | Warned
+)  # fmt: skip
+Output = StageOutput | ServerOutput
+Emit = Callable[[AnyEvent], None]
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an event stands: `time` is UTC in RFC 3339, `mono` CLOCK_MONOTONIC in seconds."""
+
+    v: int = VERSION
+    seq: int
+    time: str
+    mono: float
+
+
+class Stamped(msgspec.Struct, frozen=True):
+    """An event with its stamp: what faces receive."""
+
+    stamp: Stamp
+    event: AnyEvent
+
+
+def to_json(stamped: Stamped) -> bytes:
+    """One line of `--json`, without its newline."""
+    return msgspec.json.encode(stamped.stamp)[:-1] + b"," + msgspec.json.encode(stamped.event)[1:]
+
+
+def printable(path: str) -> str:
+    r"""A path (os.fsdecode form) as valid text: bytes that are not UTF-8 become `\xNN`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
