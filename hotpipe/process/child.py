@@ -1,0 +1,204 @@
+"""One started program: its output line by line, and its end.
+
+How it works: posix_spawn places the descriptors in the child alone (no code of ours runs between fork and exec), in a
+session of its own; a pidfd tells the end without SIGCHLD, so nothing else in the process can reap it first.
+"""
+
+import codecs
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from hotpipe.errors import SpawnError
+from hotpipe.events import Stream
+from hotpipe.process.command import COOKIE, Command
+
+OnLine = Callable[[Stream, str], None]
+_CHUNK = 1 << 16
+LONGEST_LINE = 1 << 16  # characters; what is longer comes in pieces
+_REST = 1 << 22  # bytes that are still read from a pipe after the program's end
+_FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
+_OWN_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)  # CPython ignores them; a child should not
+
+
+class Exit(NamedTuple):
+    """How a program ended: with a status, or by a signal (its name without SIG)."""
+
+    code: int | None
+    signal: str | None
+
+    @property
+    def returncode(self) -> int:
+        """As subprocess has it: -N for signal N."""
+        return -getattr(signal, f"SIG{self.signal}") if self.signal else self.code or 0
+
+    def __str__(self) -> str:
+        return f"killed by SIG{self.signal}" if self.signal else f"exited with status {self.code}"
+
+
+class Child:
+    """A program that was started. Its pid is also its process group and its session."""
+
+    def __init__(self, command: Command, cookie: str) -> None:
+        """Start it; raises SpawnError."""
+        self.cookie = cookie
+        self._exit: Exit | None = None
+        out, out_end = os.pipe2(os.O_CLOEXEC)
+        err, err_end = os.pipe2(os.O_CLOEXEC)
+        self._pipes: dict[Stream, int] = {"stdout": out, "stderr": err}
+        try:
+            self.pid = _spawn(command, cookie, out_end, err_end)
+        except OSError as error:
+            self.close()
+            raise SpawnError(f"cannot run `{command}`: {error.strerror}") from error
+        except SpawnError:
+            self.close()
+            raise
+        finally:
+            os.close(out_end)
+            os.close(err_end)
+        for pipe in self._pipes.values():
+            os.set_blocking(pipe, False)
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended, or None while it lives."""
+        if self._exit is None:
+            with contextlib.suppress(ChildProcessError):
+                self._settle(*os.waitpid(self.pid, os.WNOHANG))
+        return self._exit
+
+    async def finish(self, on_line: OnLine) -> Exit:
+        """Give each line of output to `on_line` until the program ends. Those who hold its pipes longer are not heard."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                for stream, pipe in self._pipes.items():
+                    tasks.start_soon(_pump, pipe, stream, on_line)
+                ended = await self.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self.close()
+        return ended
+
+    async def wait(self) -> Exit:
+        """Until the program ends (pidfd_open(2): readable then). Any number of tasks may wait."""
+        if self.exit is None:
+            try:
+                pidfd = os.pidfd_open(self.pid)
+            except (AttributeError, OSError):  # not Linux
+                await self._wait_in_thread()
+            else:
+                await _readable_once(pidfd)
+        assert self.exit is not None
+        return self.exit
+
+    def close(self) -> None:
+        """Hear no more of its output."""
+        for pipe in self._pipes.values():
+            os.close(pipe)
+        self._pipes = {}
+
+    async def _wait_in_thread(self) -> None:
+        pid, status = await anyio.to_thread.run_sync(os.waitpid, self.pid, 0, abandon_on_cancel=True)
+        self._settle(pid, status)
+
+    def _settle(self, pid: int, status: int) -> None:
+        if pid == self.pid:
+            code = os.waitstatus_to_exitcode(status)
+            self._exit = Exit(code, None) if code >= 0 else Exit(None, _signal_name(-code))
+
+
+def _spawn(command: Command, cookie: str, out: int, err: int) -> int:
+    argv = command.argv()
+    env = {**command.env, COOKIE: command.env.get(COOKIE, "") + cookie}  # after those of hotpipes around this one
+    first_free = _FIRST_SOCKET + len(command.sockets)
+    # Out of the way first: dup2 onto itself would leave a descriptor closed on exec.
+    sockets = [fcntl.fcntl(s, fcntl.F_DUPFD_CLOEXEC, first_free) for s in command.sockets]
+    if sockets:
+        env["LISTEN_FDS"] = str(len(sockets))
+    actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, out, 1),
+        (os.POSIX_SPAWN_DUP2, err, 2),
+        *((os.POSIX_SPAWN_DUP2, s, _FIRST_SOCKET + i) for i, s in enumerate(sockets)),
+    ]
+    try:
+        return os.posix_spawn(
+            argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_OWN_SIGNALS
+        )
+    finally:
+        for s in sockets:
+            os.close(s)
+
+
+async def _readable_once(descriptor: int) -> None:
+    try:
+        await anyio.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _pump(pipe: int, stream: Stream, on_line: OnLine) -> None:
+    lines = _Lines(stream, on_line)
+    try:
+        async for chunk in _chunks(pipe):
+            lines.add(chunk)
+    finally:
+        lines.add(_rest(pipe))
+        lines.end()
+
+
+async def _chunks(pipe: int) -> AsyncIterator[bytes]:
+    while True:
+        await anyio.wait_readable(pipe)
+        chunk = os.read(pipe, _CHUNK)
+        if not chunk:
+            return
+        yield chunk
+
+
+def _rest(pipe: int) -> bytes:
+    """What is in the pipe at this moment."""
+    rest = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while len(rest) < _REST and (chunk := os.read(pipe, _CHUNK)):
+            rest += chunk
+    return bytes(rest)
+
+
+class _Lines:
+    """Cuts what is written to a pipe into lines of valid text."""
+
+    def __init__(self, stream: Stream, on_line: OnLine) -> None:
+        self._stream: Stream = stream
+        self._on_line = on_line
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._open = ""
+
+    def add(self, chunk: bytes) -> None:
+        *lines, self._open = (self._open + self._decoder.decode(chunk)).split("\n")
+        for line in lines:
+            self._on_line(self._stream, line.removesuffix("\r"))
+        while len(self._open) > LONGEST_LINE:
+            self._on_line(self._stream, self._open[:LONGEST_LINE])
+            self._open = self._open[LONGEST_LINE:]
+
+    def end(self) -> None:
+        rest = self._open + self._decoder.decode(b"", final=True)
+        self._open = ""
+        if rest:
+            self._on_line(self._stream, rest)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:  # a real-time signal
+        return str(number)

@@ -1,0 +1,174 @@
+"""`Processes`: what the halves may ask of the operating system. `System` asks the real one.
+
+Invariant: when `stop` returns, nothing that descends from the child is alive; when `close` returns, nothing is that
+hotpipe ever started.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+import psutil
+
+from hotpipe.errors import HotpipeError
+from hotpipe.process import kin
+from hotpipe.process.child import Child, Exit, OnLine
+from hotpipe.process.command import Command
+
+_STANDARD_ERROR = 2
+_LOOK_AGAIN_S = 0.005
+_TIDY_PATIENCE_S = 1.0
+_KILL_PATIENCE_S = 5.0  # a process in uninterruptible sleep outlives even SIGKILL for a while
+_ROUNDS = 20  # of looking for what forked while it was being killed
+_PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
+
+
+class Running(Protocol):
+    """A started program, as the halves see it."""
+
+    pid: int
+
+    @property
+    def exit(self) -> Exit | None: ...
+    async def finish(self, on_line: OnLine) -> Exit: ...
+    async def wait(self) -> Exit: ...
+
+
+class Processes(Protocol):
+    """Start programs and end them."""
+
+    def spawn(self, command: Command) -> Running:
+        """Raises SpawnError."""
+        ...
+
+    async def stop(self, child: Running, with_signal: str, grace_s: float) -> bool:
+        """End the child and all that descends from it; true if some of it had to be killed."""
+        ...
+
+    async def tidy(self, child: Running) -> None:
+        """End what a finished child left in its session; daemons that made their own live until `close`."""
+        ...
+
+
+class System:
+    """The real thing: Linux; other POSIX systems without the subreaper and the cookie."""
+
+    def __init__(self) -> None:
+        if os.name != "posix":
+            raise HotpipeError("hotpipe needs a POSIX system", hint="on Windows, run it inside WSL 2")
+        self._children: dict[int, Child] = {}
+        self._prefix = f"{os.getpid()}.{os.urandom(6).hex()}."
+        self._count = 0
+        _close_on_exec()
+        _become_subreaper()
+
+    def spawn(self, command: Command) -> Child:
+        self._count += 1
+        child = Child(command, f"{self._prefix}{self._count};")
+        self._children[child.pid] = child
+        return child
+
+    async def stop(self, child: Running, with_signal: str, grace_s: float) -> bool:
+        """The ladder: the child's own signal and `grace_s`, then SIGKILL."""
+        started = self._children.get(child.pid)
+        if started is None:
+            return False
+        with anyio.move_on_after(grace_s):
+            await self._end(started, getattr(signal, f"SIG{with_signal}"))
+            return False
+        with anyio.move_on_after(_KILL_PATIENCE_S):
+            await self._end(started, signal.SIGKILL)
+        return True
+
+    async def tidy(self, child: Running) -> None:
+        self._children.pop(child.pid, None)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with anyio.move_on_after(_TIDY_PATIENCE_S):
+                while _signal_group(child.pid, number):
+                    kin.bury(child.pid, ())
+                    await anyio.sleep(_LOOK_AGAIN_S)
+                return
+
+    async def close(self) -> None:
+        """Kill whatever is left of all that was ever started, the daemons of finished children too."""
+        for child in list(self._children.values()):
+            await self.stop(child, "KILL", _KILL_PATIENCE_S)
+        with anyio.move_on_after(_KILL_PATIENCE_S):
+            while left := await anyio.to_thread.run_sync(kin.of, kin.NO_SESSION, self._prefix):
+                for process in left:
+                    _signal(process, signal.SIGKILL)
+                await anyio.sleep(_LOOK_AGAIN_S)
+
+    def kill_at_once(self) -> None:
+        """No grace, no waiting for the loop: SIGKILL to all that was ever started, for the second Ctrl-C."""
+        for _ in range(_ROUNDS):
+            left = kin.of(kin.NO_SESSION, self._prefix)
+            for process in left:
+                _signal(process, signal.SIGKILL)
+            if not left:
+                break
+
+    async def _end(self, child: Child, number: int) -> None:
+        """Signal everyone once (with SIGKILL: until it works), and wait until nobody is left."""
+        _signal_group(child.pid, number)
+        signalled: set[int] = set()
+        while members := await anyio.to_thread.run_sync(kin.of, child.pid, child.cookie):
+            for process in members:
+                if number == signal.SIGKILL or not (process.pid in signalled or _in_group(process, child.pid)):
+                    _signal(process, number)
+                signalled.add(process.pid)
+            await _pause(child)
+            if child.exit is not None:  # it has been reaped by its owner
+                kin.bury(child.pid, signalled)
+        await child.wait()
+        self._children.pop(child.pid, None)
+
+
+async def _pause(child: Child) -> None:
+    """Until it is worth looking again."""
+    with anyio.move_on_after(_LOOK_AGAIN_S):
+        if child.exit is None:
+            await child.wait()
+        else:
+            await anyio.sleep(_LOOK_AGAIN_S)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """False if nobody is left in it. A group whose leader is not reaped yet, or has zombies, counts as alive."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS, where only zombies are left
+        return False
+    return True
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.send_signal(number)
+
+
+def _in_group(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group
+    except OSError:
+        return True  # it is gone
+
+
+def _close_on_exec() -> None:
+    """Descriptors that hotpipe inherited are not for its children; PEP 446 sees to all others."""
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):
+            if int(name) > _STANDARD_ERROR:
+                os.set_inheritable(int(name), False)
+
+
+def _become_subreaper() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

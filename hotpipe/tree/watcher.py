@@ -1,0 +1,209 @@
+"""Keeps the snapshot true while the tree changes, and says what changed.
+
+How it works: `_listen` turns events into suspects and lets a burst settle; `_sweep` stats every file now and then, so
+that a missed event costs seconds and not a wrong result. Both put suspects into `_unseen` and ring; `_refresh` alone
+touches the snapshot, and reports each difference through `on_change`.
+
+Invariant: when `still()` says true, everything that happened in the tree before the call has been reported.
+"""
+
+import errno
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from hotpipe.config.model import Watch
+from hotpipe.events import Cause, Emit, Warned, WatchReady
+from hotpipe.tree.ignore import Ignore
+from hotpipe.tree.inotify import Inotify, Suspect
+from hotpipe.tree.settle import settle
+from hotpipe.tree.sweep import Delta, Folders, Snapshot
+
+_SWEEP_S = 5.0  # between sweeps while nothing happens, at least
+_SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
+_BLIND_S, _BLIND_SHARE = 0.5, 20  # the same where folders could not be put under watch
+
+
+class Source(Protocol):
+    """Where events come from: Inotify, Watchfiles."""
+
+    @property
+    def watches(self) -> int: ...
+    def watch(self, folder: str) -> None: ...
+    def unwatch(self, folder: str) -> None: ...
+    async def wait(self) -> None: ...
+    def drain(self) -> tuple[set[Suspect], bool]: ...
+    def close(self) -> None: ...
+
+
+class Change(NamedTuple):
+    """What is different in the tree, and its id now."""
+
+    delta: Delta
+    cause: Cause
+    tree: str
+
+
+class _Ring(NamedTuple):
+    cause: Cause
+    done: anyio.Event | None = None
+
+
+class Watcher:
+    """The watched tree of one project. `run` it in a task; `on_change` is called from there and must not block."""
+
+    def __init__(self, root: str, watch: Watch, never: Iterable[str], on_change: Callable[[Change], None], emit: Emit):
+        self._on_change = on_change
+        self._emit = emit
+        self._quiet_s = float(watch.settle)
+        self._source = _source(root, emit)
+        self._blind: set[str] = set()
+        ignore = Ignore(root, extra=watch.ignore, never=tuple(never))
+        self.snapshot = Snapshot(root, watch.paths, ignore, Folders(self._watch, self._unwatch))
+        self._unseen: set[str] = set()
+        self._refreshing = False
+        self._lost = False
+        self._told_blind = False
+        self._send, self._rings = anyio.create_memory_object_stream[_Ring](math.inf)
+
+    @property
+    def tree(self) -> str:
+        """The id of the tree as last read."""
+        return self.snapshot.tree
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Watch until cancelled; started once every file has been read and every folder is under watch."""
+        began = time.monotonic()
+        try:
+            await anyio.to_thread.run_sync(self.snapshot.refresh, {""})
+            took_ms = (time.monotonic() - began) * 1e3
+            self._emit(WatchReady(dirs=self._dirs(), files=len(self.snapshot.entries), took_ms=round(took_ms, 3)))
+            self._tell_blind()
+            task_status.started()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._refresh)
+                tasks.start_soon(self._sweep)
+                if self._source is not None:
+                    tasks.start_soon(self._listen, self._source)
+        finally:
+            if self._source is not None:
+                self._source.close()
+
+    async def confirm(self) -> str:
+        """Look at every file once more; what differs is reported before this returns the id of the tree."""
+        self._unseen |= await anyio.to_thread.run_sync(self.snapshot.differing)
+        if not self.still():
+            done = anyio.Event()
+            self._send.send_nowait(_Ring("sweep", done))
+            await done.wait()
+        return self.tree
+
+    def still(self) -> bool:
+        """Whether all that has happened up to this moment has been reported. Never waits."""
+        if self._take():
+            self._send.send_nowait(_Ring("event"))
+        return not (self._unseen or self._refreshing or self._lost)
+
+    async def _listen(self, source: Source) -> None:
+        while True:
+            await source.wait()
+            if self._take():
+                await settle(self._quiet_s, source.wait, self._take)
+                self._send.send_nowait(_Ring("event"))
+
+    def _take(self) -> bool:
+        """Move what the source has to the suspects; true if any of it can concern the tree, or some was lost."""
+        if self._source is None:
+            return False
+        suspects, lost = self._source.drain()
+        relevant = {s.path for s in suspects if self.snapshot.covers(s.path, is_dir=s.is_dir)}
+        self._lost = self._lost or lost
+        self._unseen |= relevant
+        return bool(relevant) or lost
+
+    async def _refresh(self) -> None:
+        async for ring in self._rings:
+            self._refreshing = True
+            if self._lost:  # the kernel's queue ran over (facts: 16,384 events)
+                self._lost = False
+                self._unseen |= await anyio.to_thread.run_sync(self.snapshot.differing)
+            suspects, self._unseen = self._unseen, set()
+            delta = await anyio.to_thread.run_sync(self.snapshot.refresh, suspects)
+            self._refreshing = False
+            if delta.changed or delta.touched:
+                self._on_change(Change(delta, ring.cause, self.tree))
+            self._tell_blind()
+            if ring.done is not None:
+                ring.done.set()
+
+    async def _sweep(self) -> None:
+        took_s = 0.0
+        while True:
+            least_s, share = (_BLIND_S, _BLIND_SHARE) if self._blind else (_SWEEP_S, _SWEEP_SHARE)
+            await anyio.sleep(max(least_s, took_s * share))
+            began = time.monotonic()
+            if found := await anyio.to_thread.run_sync(self.snapshot.differing):
+                self._unseen |= found
+                self._send.send_nowait(_Ring("poll" if self._blind else "sweep"))
+            took_s = time.monotonic() - began
+
+    def _dirs(self) -> int:
+        return len(self.snapshot.folders)
+
+    def _watch(self, folder: str) -> None:
+        if self._source is None:
+            return
+        try:
+            self._source.watch(folder)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.ENOMEM}:
+                self._blind.add(folder)
+        else:
+            self._blind.discard(folder)
+
+    def _unwatch(self, folder: str) -> None:
+        self._blind.discard(folder)
+        if self._source is not None:
+            self._source.unwatch(folder)
+
+    def _tell_blind(self) -> None:
+        if not self._blind or self._told_blind:
+            return
+        self._told_blind = True
+        self._emit(
+            Warned(
+                code="watch.limit",
+                message=f"no inotify watches left: {len(self._blind)} of {self._dirs()} folders are polled instead",
+                hint=f"sudo sysctl fs.inotify.max_user_watches={_wanted_watches(self._dirs())}",
+            )
+        )
+
+
+def _source(root: str, emit: Emit) -> Source | None:
+    if sys.platform != "linux":
+        from hotpipe.tree.portable import Watchfiles  # its import costs 20 ms and 2 MB that Linux need not pay
+
+        return Watchfiles(root)
+    try:
+        return Inotify(root)
+    except OSError as error:
+        hint = "sudo sysctl fs.inotify.max_user_instances=1024" if error.errno == errno.EMFILE else ""
+        message = f"no events from the kernel ({error.strerror}): the tree is polled instead"
+        emit(Warned(code="watch.polling", message=message, hint=hint))
+        return None
+
+
+def _wanted_watches(folders: int) -> int:
+    """A limit with room to spare, as a round number: 524288 is what editors ask for, too."""
+    try:
+        with open("/proc/sys/fs/inotify/max_user_watches", encoding="ascii") as file:
+            present = int(file.read())
+    except (OSError, ValueError):
+        present = 0
+    return max(524_288, 1 << (2 * (present + folders) - 1).bit_length())
