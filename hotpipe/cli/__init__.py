@@ -1,0 +1,92 @@
+"""The command line: one module a verb, and the error boundary around them all."""
+
+import importlib
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+
+import click
+
+from hotpipe import __version__
+from hotpipe.errors import ConfigError, HotpipeError
+
+VERBS = ("watch", "gate", "serve", "check", "trigger", "config")
+_INTERNAL_ERROR = 3
+_INTERRUPTED = 130
+
+
+class _Verbs(click.Group):
+    """Imports the module of a verb when it is asked for: `hotpipe --version` need not load what `watch` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"hotpipe.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hotpipe", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Check every save; restart the server, behind a socket that stays open, only when all is green.
+
+    Begin with a hotpipe.toml and `hotpipe watch`.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with the code that docs/design.md lists."""
+    sys.exit(_bounded())
+
+
+def _bounded() -> int:
+    try:
+        result = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except HotpipeError as error:
+        return _expected(error)
+    except Exception as error:  # noqa: BLE001 - this is the error boundary
+        return _expected(found) if (found := _only_expected(error)) else _unexpected(error)
+    return result if isinstance(result, int) else 0
+
+
+def _expected(error: HotpipeError) -> int:
+    if isinstance(error, ConfigError):
+        count = len(error.problems)
+        click.echo(f"hotpipe: {count} problem{'s' if count > 1 else ''} in the configuration; nothing was started", err=True)
+        click.echo(error.message, err=True)
+    else:
+        click.echo(f"hotpipe: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def _only_expected(error: Exception) -> HotpipeError | None:
+    """The one expected error that task groups have wrapped."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, HotpipeError) else None
+
+
+def _unexpected(error: Exception) -> int:
+    text = "".join(traceback.format_exception(error))
+    folder = os.path.join(os.getcwd(), ".hotpipe", "logs")
+    file = os.path.join(folder, f"crash-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.txt")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(file, "w", encoding="utf-8") as log:
+            log.write(f"hotpipe {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n{text}")
+    except OSError:
+        click.echo(text, err=True)
+        file = "above"
+    click.echo(f"hotpipe: internal error, a defect of hotpipe: {error}\nits traceback: {file}", err=True)
+    return _INTERNAL_ERROR

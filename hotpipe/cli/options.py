@@ -1,0 +1,73 @@
+"""The options that the verbs have in common, and what they mean."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from hotpipe.config import file
+from hotpipe.config.file import Project
+from hotpipe.ui.face import Face
+from hotpipe.ui.jsonl import JsonLines
+from hotpipe.ui.plain import Plain, Style
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration file.")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How the user wants to see what happens."""
+
+    json: bool
+    no_color: bool
+    quiet: bool
+    verbose: bool
+
+    def face(self) -> Face:
+        """The face for it."""
+        if self.json:
+            return JsonLines()
+        return Plain(Style(self._colour(), _speaks_unicode(), verbose=self.verbose, quiet=self.quiet))
+
+    def _colour(self) -> bool:
+        """https://no-color.org, and FORCE_COLOR as in the node and Python worlds."""
+        if self.no_color or os.environ.get("NO_COLOR"):
+            return False
+        return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def face_options(function: _F) -> _F:
+    """--config, --json, --plain, --no-color, -q, -v."""
+    for option in reversed(
+        (
+            config_option,
+            click.option("--json", is_flag=True, help="Events as JSON Lines on stdout, and nothing else there."),
+            click.option("--plain", is_flag=True, help="Line by line (the default)."),
+            click.option("--no-color", is_flag=True, help="Without colours; so does NO_COLOR=1."),
+            click.option("-q", "--quiet", is_flag=True, help="Only failures, and what is served."),
+            click.option("-v", "--verbose", is_flag=True, help="All output, as it comes."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def shown(given: dict[str, Any]) -> Shown:
+    """From the values of `face_options`; raises click.UsageError where they contradict."""
+    if given["json"] and given["plain"]:
+        raise click.UsageError("--json and --plain exclude each other")
+    return Shown(given["json"], given["no_color"], given["quiet"], given["verbose"])
+
+
+def project(config_file: str | None) -> Project:
+    """The project that the user means; raises UsageError, ConfigError."""
+    return file.load(config_file, os.getcwd())
+
+
+def _speaks_unicode() -> bool:
+    return "utf" in (sys.stdout.encoding or "").lower()

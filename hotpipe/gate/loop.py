@@ -1,0 +1,126 @@
+"""Does what the gate's machine says, and tells it what came of that.
+
+How it works: one task owns the state. Everything that happens is put into one inbox, in order; the task takes an input,
+steps the machine and performs the actions. Stages and sweeps run beside it and answer through the inbox.
+"""
+
+import math
+import time
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hotpipe import trigger
+from hotpipe.config.file import Project
+from hotpipe.errors import TriggerError
+from hotpipe.events import ChangeDetected, Emit, TriggerTouched, printable
+from hotpipe.gate import cycle, stage
+from hotpipe.process.system import Processes
+from hotpipe.tree.watcher import Change
+
+
+class Tree(Protocol):
+    """What the gate asks of the watched tree: `Watcher`, or `Still` for a single check."""
+
+    @property
+    def tree(self) -> str: ...
+    async def confirm(self) -> str: ...
+    def still(self) -> bool: ...
+
+
+class Gate:
+    """The gate of one project. `run` it in a task; `changed`, `request` and `stop` may be called from any task."""
+
+    def __init__(self, project: Project, processes: Processes, emit: Emit, touches: dict[str | None, str]) -> None:
+        """`touches` says which triggers to write: {server (None for none): path relative to the root}."""
+        self._project = project
+        self._processes = processes
+        self._emit = emit
+        self._touches = touches
+        self._state: cycle.State = cycle.Idle(cycle.Past(tuple(project.config.stage)))
+        self._send, self._inbox = anyio.create_memory_object_stream[cycle.Input](math.inf)
+        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._alarm = anyio.CancelScope()
+
+    def changed(self, change: Change) -> None:
+        """The tree is different."""
+        paths = tuple(map(printable, change.delta.changed))
+        if paths:
+            self._emit(ChangeDetected(paths=paths, cause=change.cause))
+        self._tell(cycle.Changed(paths, tuple(map(printable, change.delta.touched)), change.tree))
+
+    def request(self, tree: str) -> None:
+        """Run the stages, whatever has changed."""
+        self._tell(cycle.Requested(tree))
+
+    def stop(self) -> None:
+        """End: cancel what runs, and let `run` return."""
+        self._tell(cycle.Stopped())
+
+    async def run(self, tree: Tree) -> None:
+        """Work until stopped."""
+        async with anyio.create_task_group() as tasks:
+            async for given in self._inbox:
+                self._state, actions = cycle.step(self._state, given, time.monotonic())
+                for action in actions:
+                    self._perform(action, tree, tasks)
+                if isinstance(self._state, cycle.Over):
+                    break
+            tasks.cancel_scope.cancel()
+
+    def _tell(self, given: cycle.Input) -> None:
+        self._send.send_nowait(given)
+
+    def _perform(self, action: cycle.Action, tree: Tree, tasks: TaskGroup) -> None:
+        match action:
+            case cycle.Emit(event):
+                self._emit(event)
+            case cycle.StartStage(run, name):
+                self._scopes[name] = anyio.CancelScope()
+                tasks.start_soon(self._run_stage, run, name)
+            case cycle.CancelStage(name):
+                self._scopes[name].cancel()
+            case cycle.Confirm(run):
+                tasks.start_soon(self._confirm, run, tree)
+            case cycle.Touch():
+                self._tell(self._touch(action, tree))
+            case cycle.Wake(at):
+                self._alarm.cancel()
+                self._alarm = anyio.CancelScope()
+                tasks.start_soon(self._wake, at, self._alarm)
+
+    async def _run_stage(self, run: int, name: str) -> None:
+        command = stage.command_of(self._project, name, run)
+        task = stage.Task(run, name, self._project.config.stage[name], command, self._processes, self._emit)
+        status = await task.perform(self._scopes[name])
+        self._tell(cycle.StageEnded(run, name, status))
+
+    async def _confirm(self, run: int, tree: Tree) -> None:
+        self._tell(cycle.Confirmed(run, await tree.confirm()))
+
+    async def _wake(self, at: float, scope: anyio.CancelScope) -> None:
+        with scope:
+            await anyio.sleep(max(0.0, at - time.monotonic()))
+            self._tell(cycle.Woken())
+
+    def _touch(self, touch: cycle.Touch, tree: Tree) -> cycle.Input:
+        """Write the triggers in the same breath in which the tree is known to stand: nothing here waits."""
+        prepared = []
+        try:
+            for server, path in self._touches.items():
+                record = trigger.Record(
+                    run=touch.run, tree=touch.tree, server=server, changed=touch.changed, at=trigger.now()
+                )
+                prepared.append((server, path, trigger.Prepared(self._project.path(path), record)))
+            if not tree.still():
+                return cycle.Disturbed(touch.run)
+            for server, path, ready in prepared:
+                ready.commit()
+                self._emit(TriggerTouched(run=touch.run, server=server, path=path, tree=touch.tree))
+        except TriggerError as error:
+            return cycle.TouchFailed(touch.run, error.message, error.hint)
+        finally:
+            for _, _, ready in prepared:
+                ready.discard()
+        return cycle.Touched(touch.run)

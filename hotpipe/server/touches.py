@@ -1,0 +1,82 @@
+"""Notices that a trigger was touched, by whatever means, and never twice for one touch.
+
+How it works: the file's mark (inode, size, times) is compared on each event of its folder and, in case one is missed,
+every `_LOOK_S`. A file without a record gets a moment, for a writer that truncates first and writes then.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+import anyio
+
+from hotpipe import trigger
+from hotpipe.events import Emit, Warned
+from hotpipe.tree.inotify import Inotify
+from hotpipe.trigger import Mark, Record
+
+_LOOK_S = 1.0
+_LOOK_BLIND_S = 0.05  # where there are no events
+_MOMENT_S = 0.02
+
+
+class Touches:
+    """One trigger, at `path`. What was there before is no touch."""
+
+    def __init__(self, path: str, emit: Emit) -> None:
+        self._path = path
+        self._emit = emit
+        self._seen: Mark | None = trigger.mark(path)
+        self._source = _source(os.path.dirname(path))
+
+    async def run(self, on_touch: Callable[[Record | None], None]) -> None:
+        """Call `on_touch` for each touch, with the record if there is one, until cancelled."""
+        try:
+            while True:
+                if await self._is_touched():
+                    on_touch(self._read())
+                await self._next()
+        finally:
+            if self._source is not None:
+                self._source.close()
+
+    async def _is_touched(self) -> bool:
+        found = trigger.mark(self._path)
+        if found == self._seen:
+            return False
+        while found is not None and trigger.read(self._path).record is None:
+            await anyio.sleep(_MOMENT_S)
+            if found == (found := trigger.mark(self._path)):
+                break
+        self._seen = found
+        return found is not None
+
+    def _read(self) -> Record | None:
+        touch = trigger.read(self._path)
+        if touch.fault:
+            message = f"the trigger {self._path} {touch.fault}; taken as a touch by hand"
+            self._emit(Warned(code="trigger.unreadable", message=message))
+        return touch.record
+
+    async def _next(self) -> None:
+        if self._source is None:
+            await anyio.sleep(_LOOK_BLIND_S)
+            return
+        with anyio.move_on_after(_LOOK_S):
+            await self._source.wait()
+        self._source.drain()
+
+
+def _source(folder: str) -> Inotify | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        source = Inotify(folder)
+    except OSError:
+        return None
+    try:
+        source.watch("")
+    except OSError:
+        source.close()
+        return None
+    return source
