@@ -5,7 +5,6 @@ The first SIGINT, SIGTERM or SIGHUP stops everything in order; a second one kill
 
 import os
 import signal
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import anyio
@@ -96,7 +95,7 @@ class _Session:
         config, triggers = job.project.config, job.project.config.triggers()
         self._gate = Gate(job.project, self.processes, bus.emit, triggers if job.touch else {}) if job.gate else None
         self._watcher = (
-            Watcher(job.project.root, config.watch, _never(triggers.values()), self._gate.changed, bus.emit)
+            Watcher(job.project.root, config.watch, _never(job.project), self._gate.changed, bus.emit)
             if self._gate
             else None
         )
@@ -168,13 +167,14 @@ class _Session:
 
 
 def _tree_now(project: Project) -> str:
-    triggers = project.config.triggers().values()
-    ignore = Ignore(project.root, extra=project.config.watch.ignore, never=_never(triggers))
+    ignore = Ignore(project.root, extra=project.config.watch.ignore, never=_never(project))
     snapshot = Snapshot(project.root, project.config.watch.paths, ignore)
     snapshot.refresh({""})
     return snapshot.tree
 
 
-def _never(triggers: Iterable[str]) -> tuple[str, ...]:
-    """The triggers, and what is prepared beside them."""
-    return tuple(path for trigger in triggers for path in (trigger, f"{trigger}.{os.getpid()}"))
+def _never(project: Project) -> tuple[str, ...]:
+    """What is never watched: the triggers and what is prepared beside them, and where our own output goes."""
+    triggers = (path for t in project.config.triggers().values() for path in (t, f"{t}.{os.getpid()}"))
+    outputs = (os.path.relpath(os.path.realpath(f"/dev/fd/{d}"), project.root) for d in (1, 2))
+    return (*triggers, *(path for path in outputs if not path.startswith("..")))

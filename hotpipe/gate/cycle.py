@@ -15,6 +15,7 @@ writes the trigger in the same breath in which the watcher says that nothing has
 `Disturbed`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
@@ -25,6 +26,7 @@ from hotpipe.gate import plan
 RETRY_S = 1.0  # between attempts to write a trigger
 PATIENCE = 8  # runs in a row that the same files may undo before the gate slows down
 LONGEST_REST_S = 30.0
+ECHO_S = 0.25  # so soon after a run, a change may be what the run itself wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,10 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing to do."""
+    """Nothing to do since `since`."""
 
     past: Past
+    since: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +277,15 @@ class _Step:
         for skipped in plan.after(past.stages, stage):
             self.emit(StageFinished(run=run.number, stage=skipped, status="skipped", exit_code=None, took_ms=0.0))
         self.finish(run, "red")
-        return Idle(_settled(past))
+        return Idle(past, self.now)
 
     def renew(self, past: Past, run: Run, tree: str) -> State:
-        """The run is void. Another one at once, or after a rest where the same files keep undoing it."""
+        """The run is void: another one."""
         self.finish(run, "superseded")
+        return self.start_or_rest(past, tree)
+
+    def start_or_rest(self, past: Past, tree: str) -> State:
+        """At once, or after a rest where the same files keep undoing every run."""
         if past.undone < PATIENCE:
             return self.start(past, tree)
         if past.undone == PATIENCE:
@@ -319,8 +326,12 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
         return state
     past = replace(state.past, since_green=state.past.since_green | frozenset(given.paths))
     match state:
+        case Idle() | Resting() | Untouched() if not given.paths:
+            return replace(state, past=past)
+        case Idle(_, since) if deciding.now - since < ECHO_S:
+            return deciding.start_or_rest(_undone(past, given), given.tree)
         case Idle() | Resting() | Untouched():
-            return deciding.start(_settled(past), given.tree) if given.paths else replace(state, past=past)
+            return deciding.start(_settled(past), given.tree)
         case Running():
             deciding.actions.append(CancelStage(state.stage))
             return Superseded(_undone(past, given), state.run, state.stage, given.tree)
@@ -398,9 +409,9 @@ def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deci
     match state, given:
         case Touching(past, run), Touched(number) if run.number == number:
             deciding.finish(run, "green")
-            return Idle(replace(_settled(past), since_green=frozenset()))
+            return Idle(replace(past, since_green=frozenset()), deciding.now)
         case Untouched(past, run), Touched(number) if run.number == number:
-            return Idle(replace(_settled(past), since_green=frozenset()))
+            return Idle(replace(past, since_green=frozenset()), deciding.now)
         case (Touching(past, run) | Untouched(past, run)), Disturbed(number) if run.number == number:
             deciding.actions.append(Confirm(run.number))
             return Confirming(past, run) if isinstance(state, Touching) else state

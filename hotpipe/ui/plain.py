@@ -6,6 +6,7 @@ comes, and not again. A server's output is always shown as it comes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from hotpipe.events import (
     AnyEvent,
@@ -198,4 +199,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _clock(stamp: Stamp) -> str:
-    return stamp.time[11:19] + "Z"
+    return f"{datetime.fromisoformat(stamp.time).astimezone():%H:%M:%S}"
