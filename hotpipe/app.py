@@ -17,7 +17,7 @@ from hotpipe.gate.loop import Gate
 from hotpipe.process.system import System
 from hotpipe.server import sockets
 from hotpipe.server.generation import Setting
-from hotpipe.server.loop import Identify, ServerLoop
+from hotpipe.server.loop import ServerLoop
 from hotpipe.server.sockets import Held
 from hotpipe.server.touches import Touches
 from hotpipe.tree.ignore import Ignore
@@ -151,19 +151,13 @@ class _Session:
     def _server(self, name: str, trigger: str, held: tuple[Held, ...]) -> ServerLoop:
         project = self.job.project
         setting = Setting(project, name, project.config.server[name], held, self.processes, self.bus.emit)
-        return ServerLoop(setting, Touches(project.path(trigger), self.bus.emit), self._identify())
+        return ServerLoop(setting, Touches(project.path(trigger), self.bus.emit), self._identify)
 
-    def _identify(self) -> Identify:
-        watcher = self._watcher
-
-        async def watched() -> str:
-            assert watcher is not None
-            return watcher.tree
-
-        async def read_afresh() -> str:
-            return await anyio.to_thread.run_sync(_tree_now, self.job.project)
-
-        return watched if watcher is not None else read_afresh
+    async def _identify(self) -> str:
+        """The id of the tree on disk: as watched, or read afresh where nobody watches."""
+        if self._watcher is not None:
+            return self._watcher.tree
+        return await anyio.to_thread.run_sync(_tree_now, self.job.project)
 
 
 def _tree_now(project: Project) -> str:

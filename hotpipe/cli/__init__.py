@@ -19,10 +19,10 @@ _INTERRUPTED = 130
 class _Verbs(click.Group):
     """Imports the module of a verb when it is asked for: `hotpipe --version` need not load what `watch` needs."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         if cmd_name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"hotpipe.cli.{cmd_name}").command
@@ -61,7 +61,9 @@ def _bounded() -> int:
 def _expected(error: HotpipeError) -> int:
     if isinstance(error, ConfigError):
         count = len(error.problems)
-        click.echo(f"hotpipe: {count} problem{'s' if count > 1 else ''} in the configuration; nothing was started", err=True)
+        click.echo(
+            f"hotpipe: {count} problem{'s' if count > 1 else ''} in the configuration; nothing was started", err=True
+        )
         click.echo(error.message, err=True)
     else:
         click.echo(f"hotpipe: {error.message}", err=True)

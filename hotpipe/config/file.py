@@ -1,7 +1,7 @@
 """Finds the configuration, reads it, and says on which line a key stands.
 
-The file is `hotpipe.toml`, or `[tool.hotpipe]` in `pyproject.toml`, in the working directory or the nearest folder above.
-Its folder is the project's root.
+The file is `hotpipe.toml`, or `[tool.hotpipe]` in `pyproject.toml`, in the working directory or the nearest folder
+above. Its folder is the project's root.
 """
 
 import os
@@ -146,7 +146,11 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
             continue
         if not depth:
             yield number, line
-        bare = re.sub(r'"(?:\\.|[^"\\])*"(?!")|\'[^\']*\'(?!\')|#.*', "", line) if '"""' not in line and "'''" not in line else line
+        bare = (
+            re.sub(r'"(?:\\.|[^"\\])*"(?!")|\'[^\']*\'(?!\')|#.*', "", line)
+            if '"""' not in line and "'''" not in line
+            else line
+        )
         for quotes in ('"""', "'''"):
             if line.count(quotes) % 2:
                 closing = quotes

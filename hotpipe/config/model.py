@@ -88,7 +88,9 @@ class Listen:
             if key not in known:
                 raise ValueError(f"unknown key {key!r}{nearest(key, known)}")
         if len(kinds) != 1:
-            raise ValueError(f'name the address once, by its type: {{ tcp = "127.0.0.1:8001" }}; not {len(kinds)} times')
+            raise ValueError(
+                f'name the address once, by its type: {{ tcp = "127.0.0.1:8001" }}; not {len(kinds)} times'
+            )
         spec = cls._of_spec(f"{kinds[0]}::{table[kinds[0]]}")
         name, backlog = table.get("name", ""), table.get("backlog", 4096)
         if not isinstance(name, str) or (name and not _NAME.fullmatch(name)):
@@ -207,7 +209,7 @@ def schema() -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.schema(Config, schema_hook=written)
     address = {"type": "string", "description": "[HOST:]PORT"}
     table = {"name": {"type": "string"}, "backlog": {"type": "integer", "minimum": 1}}
-    table |= {kind: address for kind in _SOCKET_TYPES}
+    table |= dict.fromkeys(_SOCKET_TYPES, address)
     found["$defs"]["Listen"] = {
         "title": "Listen",
         "anyOf": [
@@ -250,10 +252,9 @@ def _value(kind: Any, value: object, at: KeyPath, faults: list[Fault]) -> Any:
 def _table(kind: Any, table: Mapping[str, object], at: KeyPath, faults: list[Fault]) -> Any:
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     missing = [name for name, field in fields.items() if field.required and name not in table]
-    for key in table.keys() - fields.keys():
-        faults.append(Fault((*at, key), f"unknown key{nearest(key, fields)}"))
-    for name in missing:
-        faults.append(Fault((*at, name), "is missing"))
+    unknown = (key for key in table if key not in fields)
+    faults.extend(Fault((*at, key), f"unknown key{nearest(key, fields)}") for key in unknown)
+    faults.extend(Fault((*at, name), "is missing") for name in missing)
     parts = {key: _value(fields[key].type, value, (*at, key), faults) for key, value in table.items() if key in fields}
     values = {key: part for key, part in parts.items() if part is not _FAULTY}
     complete = all(name in values for name, field in fields.items() if field.required)

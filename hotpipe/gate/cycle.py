@@ -412,7 +412,7 @@ def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deci
             return Idle(replace(past, since_green=frozenset()), deciding.now)
         case Untouched(past, run), Touched(number) if run.number == number:
             return Idle(replace(past, since_green=frozenset()), deciding.now)
-        case (Touching(past, run) | Untouched(past, run)), Disturbed(number) if run.number == number:
+        case ((Touching(past, run) | Untouched(past, run)), Disturbed(number)) if run.number == number:
             deciding.actions.append(Confirm(run.number))
             return Confirming(past, run) if isinstance(state, Touching) else state
         case Touching(past, run), TouchFailed(number) if run.number == number:
@@ -441,7 +441,7 @@ def _settled(past: Past) -> Past:
 
 def _self_made(past: Past) -> Warned:
     paths = sorted(past.undone_by)
-    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")  # noqa: PLR2004
+    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     return Warned(
         code="run.undone",
         message=f"{shown}: written during {past.undone} runs in a row, so none of them could be trusted",

@@ -43,6 +43,9 @@ class Exit(NamedTuple):
         return f"killed by SIG{self.signal}" if self.signal else f"exited with status {self.code}"
 
 
+_UNKNOWN = Exit(255, None)
+
+
 class Child:
     """A program that was started. Its pid is also its process group and its session."""
 
@@ -71,12 +74,14 @@ class Child:
     def exit(self) -> Exit | None:
         """How it ended, or None while it lives."""
         if self._exit is None:
-            with contextlib.suppress(ChildProcessError):
+            try:
                 self._settle(*os.waitpid(self.pid, os.WNOHANG))
+            except ChildProcessError:  # reaped by somebody else, which only a defect can do: never take it for success
+                self._exit = _UNKNOWN
         return self._exit
 
     async def finish(self, on_line: OnLine) -> Exit:
-        """Give each line of output to `on_line` until the program ends. Those who hold its pipes longer are not heard."""
+        """Give each line of output to `on_line` until the program ends; who holds its pipes longer is not heard."""
         try:
             async with anyio.create_task_group() as tasks:
                 for stream, pipe in self._pipes.items():
@@ -89,15 +94,14 @@ class Child:
 
     async def wait(self) -> Exit:
         """Until the program ends (pidfd_open(2): readable then). Any number of tasks may wait."""
-        if self.exit is None:
+        while (ended := self.exit) is None:
             try:
                 pidfd = os.pidfd_open(self.pid)
             except (AttributeError, OSError):  # not Linux
                 await self._wait_in_thread()
             else:
                 await _readable_once(pidfd)
-        assert self.exit is not None
-        return self.exit
+        return ended
 
     def close(self) -> None:
         """Hear no more of its output."""

@@ -1,8 +1,8 @@
 """Which processes descend from a child: by its session, by parentage, and by the cookie in their environment.
 
 A process that forks twice loses its parent, one that calls setsid leaves the session, one that clears its environment
-drops the cookie: it takes all three to be missed. Orphans become children of hotpipe (PR_SET_CHILD_SUBREAPER, prctl(2)),
-so none of them is ever out of reach.
+drops the cookie: it takes all three to be missed. Orphans become children of hotpipe
+(PR_SET_CHILD_SUBREAPER, prctl(2)), so none of them is ever out of reach.
 """
 
 import contextlib

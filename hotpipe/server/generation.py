@@ -53,7 +53,10 @@ def command_of(setting: Setting, generation: lifecycle.Generation) -> Command:
 
 
 async def attend(
-    setting: Setting, generation: lifecycle.Generation, scope: anyio.CancelScope, tell: Callable[[lifecycle.Input], None]
+    setting: Setting,
+    generation: lifecycle.Generation,
+    scope: anyio.CancelScope,
+    tell: Callable[[lifecycle.Input], None],
 ) -> None:
     """Start the generation and report on it, to its end. Cancelling `scope` stops it, with its whole tree."""
     number = generation.number

@@ -1,7 +1,7 @@
 """Events from the Linux kernel: inotify(7), one watch a folder, through libc.
 
-Why not watchfiles here: it polls (18 ms at 0.36 % of a core, or 5 ms at 1.3 %, where this takes 1.6 ms at 0.01 %), cannot
-add a folder to a running watch, and hides a full queue and the watch limit (docs/design.md has the figures).
+Why not watchfiles here: it polls (18 ms at 0.36 % of a core, or 5 ms at 1.3 %, where this takes 1.6 ms at 0.01 %),
+cannot add a folder to a running watch, and hides a full queue and the watch limit (docs/design.md has the figures).
 
 Invariant: whatever happens in a folder after `watch` returned is in some later `drain`, or that `drain` says `lost`.
 """

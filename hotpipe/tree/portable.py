@@ -59,20 +59,19 @@ class Watchfiles:
             self._notify.close()
 
     def _look(self) -> None:
-        if self._notify is None or not self._fresh:
-            self._renew()
-        assert self._notify is not None
-        found: Any = self._notify.watch(_STEP_MS, _STEP_MS, _PATIENCE_MS, None)
+        notify = self._notify if self._notify is not None and self._fresh else self._renew()
+        found: Any = notify.watch(_STEP_MS, _STEP_MS, _PATIENCE_MS, None)
         if isinstance(found, set):
             self._found |= found
 
-    def _renew(self) -> None:
+    def _renew(self) -> RustNotify:
         before, self._fresh = self._notify, True
         paths = [path for folder in self._folders if os.path.isdir(path := os.path.join(self._root, folder))]
         self._notify = RustNotify(paths, False, False, 0, False, True)
         self._lost = True
         if before is not None:
             before.close()
+        return self._notify
 
     def _suspect(self, change: int, path: str) -> Suspect:
         relative = os.path.relpath(path, self._root)

@@ -18,7 +18,7 @@ from hotpipe.tree.ignore import IGNORE_FILES, Ignore
 
 
 class Delta(NamedTuple):
-    """What a refresh found: `changed` differ in content, kind or presence; `touched` were written, but read the same."""
+    """What a refresh found: `changed` differ in content, kind or presence; `touched` were written and read the same."""
 
     changed: tuple[str, ...] = ()
     touched: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ UNWATCHED = Folders(lambda _: None, lambda _: None)
 
 
 class Snapshot:
-    """All watched files below `roots` (relative to `root`, "" for the root itself) and what they held when last read."""
+    """All watched files below `roots` (relative to `root`, "" is the root itself) and what they held when last read."""
 
     def __init__(self, root: str, roots: Iterable[str], ignore: Ignore, folders: Folders = UNWATCHED) -> None:
         self.root = os.fsencode(root)
@@ -62,7 +62,7 @@ class Snapshot:
         return self._inside(path) and not self.ignore.ignored(path, is_dir)
 
     def refresh(self, suspects: Iterable[str]) -> Delta:
-        """Look at each suspect and all below it, and say what is different. Blocks on the disk; one caller at a time."""
+        """Look at each suspect and all below it, and say what differs. Blocks on the disk; one caller at a time."""
         self._changed, self._touched = set(), set()
         for path in _outermost(self._widened(suspects)):
             self._refresh(path)

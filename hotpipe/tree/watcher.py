@@ -187,7 +187,7 @@ class Watcher:
 
 def _source(root: str, emit: Emit) -> Source | None:
     if sys.platform != "linux":
-        from hotpipe.tree.portable import Watchfiles  # its import costs 20 ms and 2 MB that Linux need not pay
+        from hotpipe.tree.portable import Watchfiles  # noqa: PLC0415 - its import costs 20 ms and 2 MB that Linux need not pay
 
         return Watchfiles(root)
     try:

@@ -1,4 +1,4 @@
-"""What a face is: something that turns events into text, and a loop that writes the text without ever blocking others."""
+"""What a face is: something that turns events into text, and a loop that writes the text and never blocks others."""
 
 import sys
 from collections.abc import Sequence

@@ -106,7 +106,9 @@ class Plain:
         mark, colour = _MARKS[event.status]
         names = self._view.run.stages if self._view.run else {}
         width = max(map(len, names), default=0)
-        said = {"failed": _exit(event.exit_code), "timed_out": "timed out", "passed": ""}.get(event.status, event.status)
+        said = {"failed": _exit(event.exit_code), "timed_out": "timed out", "passed": ""}.get(
+            event.status, event.status
+        )
         took = self._paint(f"{_duration(event.took_ms):>8}", "dim")
         return f"  {self._paint(mark, colour)} {event.stage:<{width}} {took}  {said}".rstrip()
 
@@ -184,9 +186,11 @@ def _exit(code: int | None) -> str:
 
 
 def _duration(took_ms: float) -> str:
-    if took_ms < 1000:  # noqa: PLR2004
+    if took_ms < 1000:
         return f"{took_ms:.0f} ms"
-    return f"{took_ms / 1000:.2f} s" if took_ms < 60_000 else f"{took_ms // 60_000:.0f} m {took_ms % 60_000 / 1000:.0f} s"  # noqa: PLR2004
+    return (
+        f"{took_ms / 1000:.2f} s" if took_ms < 60_000 else f"{took_ms // 60_000:.0f} m {took_ms % 60_000 / 1000:.0f} s"
+    )
 
 
 def _listed(paths: Sequence[str]) -> str:
