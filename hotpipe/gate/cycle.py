@@ -1,21 +1,24 @@
 """The machine of the gate: from changes to verdicts. Pure: `step(state, input, now) -> (state, actions)`.
 
     Idle ──change──▶ Running ──last stage passed──▶ Confirming ──tree stands──▶ Touching ──touched──▶ Idle
-      ▲                │  │                            │                          │
-      │   stage failed │  │ change                     │ change: a new run        │ cannot write
-      └────────────────┘  ▼                            ▼                          ▼
-                       Superseded ──processes dead──▶ Running                  Untouched ──later──▶ (confirms again)
-                          │ the same files, run after run
-                          ▼
-                       Resting ──change, or time──▶ Running
+                       │  │                            │                           │
+       a stage failed  │  │ change                     │ change: a new run         │ cannot write
+                       ▼  ▼                            ▼                           ▼
+    Idle ◀── Reviewing  Superseded ──all dead──▶ Running                        Untouched ──later──▶ (confirms)
+        stands  │          │
+                │ change   │ the same files undo run after run
+                ▼          ▼
+             Running    Resting ──change, or time──▶ Running
 
 Invariant 1, *no stale green*: `Touch` for tree T is asked for only if every stage passed on T, no watched file was
 written since the run began (not even with the same content), and a sweep after the last stage found T on disk. The loop
 writes the trigger in the same breath in which the watcher says that nothing has happened since; else it answers
-`Disturbed`.
+`Disturbed`. One thing is let pass: a file that comes and goes within one burst of events (`tree/settle.py`) is taken
+for a scratch file of the stage's own; without that, tests that make one could never be green.
+
+Nor is there a stale red: a failure is said at once, and the stages run again if the tree turns out not to have stood.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
@@ -26,7 +29,6 @@ from hotpipe.gate import plan
 RETRY_S = 1.0  # between attempts to write a trigger
 PATIENCE = 8  # runs in a row that the same files may undo before the gate slows down
 LONGEST_REST_S = 30.0
-ECHO_S = 0.25  # so soon after a run, a change may be what the run itself wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,9 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing to do since `since`."""
+    """Nothing to do."""
 
     past: Past
-    since: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,14 @@ class Confirming:
 
 
 @dataclass(frozen=True, slots=True)
+class Reviewing:
+    """A stage failed, and that has been said; a sweep looks whether it failed on the tree that is still there."""
+
+    past: Past
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
 class Touching:
     """The tree stands; the triggers are being written."""
 
@@ -126,7 +135,7 @@ class Over:
     past: Past
 
 
-State = Idle | Running | Superseded | Resting | Confirming | Touching | Untouched | Stopping | Over
+State = Idle | Running | Superseded | Resting | Confirming | Reviewing | Touching | Untouched | Stopping | Over
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +286,8 @@ class _Step:
         for skipped in plan.after(past.stages, stage):
             self.emit(StageFinished(run=run.number, stage=skipped, status="skipped", exit_code=None, took_ms=0.0))
         self.finish(run, "red")
-        return Idle(past, self.now)
+        self.actions.append(Confirm(run.number))
+        return Reviewing(past, run)
 
     def renew(self, past: Past, run: Run, tree: str) -> State:
         """The run is void: another one."""
@@ -328,8 +338,6 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
     match state:
         case Idle() | Resting() | Untouched() if not given.paths:
             return replace(state, past=past)
-        case Idle(_, since) if deciding.now - since < ECHO_S:
-            return deciding.start_or_rest(_undone(past, given), given.tree)
         case Idle() | Resting() | Untouched():
             return deciding.start(_settled(past), given.tree)
         case Running():
@@ -339,13 +347,15 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
             return replace(state, past=past, tree=given.tree)
         case Confirming() | Touching():
             return deciding.renew(_undone(past, given), state.run, given.tree)
+        case Reviewing():
+            return deciding.start_or_rest(_undone(past, given), given.tree)
         case _:
             assert_never(state)
 
 
 def _requested(state: State, given: Requested, deciding: _Step) -> State:
     match state:
-        case Idle() | Resting() | Untouched():
+        case Idle() | Resting() | Untouched() | Reviewing():
             return deciding.start(state.past, given.tree)
         case Running():
             deciding.actions.append(CancelStage(state.stage))
@@ -396,6 +406,8 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
 
 def _confirmed(state: State, given: Confirmed, deciding: _Step) -> State:
     match state:
+        case Reviewing(past, run) if run.number == given.run:
+            return Idle(_settled(past))
         case Confirming(past, run) | Untouched(past, run) if run.number == given.run:
             if given.tree != run.tree:  # cannot be: the difference would have been told before
                 return deciding.renew(past, run, given.tree)
@@ -409,9 +421,9 @@ def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deci
     match state, given:
         case Touching(past, run), Touched(number) if run.number == number:
             deciding.finish(run, "green")
-            return Idle(replace(past, since_green=frozenset()), deciding.now)
+            return Idle(replace(_settled(past), since_green=frozenset()))
         case Untouched(past, run), Touched(number) if run.number == number:
-            return Idle(replace(past, since_green=frozenset()), deciding.now)
+            return Idle(replace(_settled(past), since_green=frozenset()))
         case ((Touching(past, run) | Untouched(past, run)), Disturbed(number)) if run.number == number:
             deciding.actions.append(Confirm(run.number))
             return Confirming(past, run) if isinstance(state, Touching) else state
