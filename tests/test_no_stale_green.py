@@ -1,7 +1,7 @@
 """Invariant 1, as a property: a trigger is touched for tree T only if every stage passed on T and T is on disk then.
 
-The world is a real folder with a real snapshot; events arrive late, together, or are lost in a queue that runs over. The
-machine of the gate is driven one action at a time, so that every interleaving with a save can come up. A stage is a
+The world is a real folder with a real snapshot; events arrive late, together, or are lost in a queue that runs over.
+The machine of the gate is driven one action at a time, so that every interleaving with a save can come up. A stage is a
 reader: it passes if nothing that it read was bad. The model remembers what each stage really read.
 """
 
@@ -175,7 +175,8 @@ class Desk(RuleBasedStateMachine):
                 assert self.reading is None, "two stages at once"
                 self.reading = Reading(run, stage)
             case cycle.CancelStage(stage):
-                assert self.reading is not None and self.reading.stage == stage
+                assert self.reading is not None
+                assert self.reading.stage == stage
                 self.cancelled = True
             case cycle.Confirm(run):
                 self.to_confirm = run

@@ -1,0 +1,181 @@
+"""The machine of the gate, history by history: what comes in, what is to be done, where it ends."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import pytest
+
+from hotpipe.events import RunFinished, StageFinished, Warned
+from hotpipe.gate import cycle
+from hotpipe.gate.cycle import (
+    CancelStage,
+    Changed,
+    Confirm,
+    Confirmed,
+    Disturbed,
+    Emit,
+    Idle,
+    Past,
+    Requested,
+    Resting,
+    StageEnded,
+    StartStage,
+    Stopped,
+    Touch,
+    Touched,
+    TouchFailed,
+    Untouched,
+    Wake,
+    Woken,
+)
+
+STAGES = ("lint", "test")
+SAVED = Changed(("a.py",), (), "T2")
+REWRITTEN = Changed((), ("a.py",), "T1")
+GREEN = (
+    StageEnded(1, "lint", "passed"),
+    StageEnded(1, "test", "passed"),
+    Confirmed(1, "T1"),
+    Touched(1),
+)
+
+
+def after(*inputs: cycle.Input, stages: Sequence[str] = STAGES) -> tuple[cycle.State, list[cycle.Action]]:
+    """The state after a run on T1 was asked for and `inputs` came, one a second, and what the last of them led to."""
+    state: cycle.State = Idle(Past(tuple(stages)))
+    actions: Sequence[cycle.Action] = ()
+    for now, given in enumerate((Requested("T1"), *inputs)):
+        state, actions = cycle.step(state, given, float(now))
+    return state, list(actions)
+
+
+def deeds(actions: Sequence[cycle.Action]) -> list[cycle.Action]:
+    """What is done, without what is only said."""
+    return [action for action in actions if not isinstance(action, Emit)]
+
+
+def verdicts(actions: Sequence[cycle.Action]) -> list[str]:
+    """The status of each run that ends."""
+    return [a.event.status for a in actions if isinstance(a, Emit) and isinstance(a.event, RunFinished)]
+
+
+@pytest.mark.parametrize(
+    "inputs, deed",
+    [
+        ((), [StartStage(1, "lint")]),
+        (GREEN[:1], [StartStage(1, "test")]),
+        (GREEN[:2], [Confirm(1)]),
+        (GREEN[:3], [Touch(1, "T1", ())]),
+        (GREEN, []),
+        ((*GREEN[:3], Disturbed(1)), [Confirm(1)]),
+        ((*GREEN, SAVED), [StartStage(2, "lint")]),
+        ((*GREEN, REWRITTEN), []),
+        ((SAVED,), [CancelStage("lint")]),
+        ((REWRITTEN,), [CancelStage("lint")]),
+        ((SAVED, SAVED), []),
+        ((SAVED, StageEnded(1, "lint", "cancelled")), [StartStage(2, "lint")]),
+        ((*GREEN[:2], SAVED), [StartStage(2, "lint")]),
+        ((*GREEN[:3], SAVED), [StartStage(2, "lint")]),
+        ((StageEnded(1, "lint", "failed"),), [Confirm(1)]),
+        ((StageEnded(1, "lint", "failed"), SAVED), [StartStage(2, "lint")]),
+        ((StageEnded(1, "lint", "failed"), REWRITTEN), [StartStage(2, "lint")]),
+        ((StageEnded(1, "lint", "failed"), Confirmed(1, "T1"), REWRITTEN), []),
+        ((StageEnded(1, "lint", "timed_out"),), [Confirm(1)]),
+        ((Requested("T1"),), [CancelStage("lint")]),
+        ((Stopped(),), [CancelStage("lint")]),
+        ((Stopped(), SAVED), []),
+    ],
+)
+def test_each_history_leads_to_its_deed(inputs: tuple[cycle.Input, ...], deed: list[cycle.Action]) -> None:
+    assert deeds(after(*inputs)[1]) == deed
+
+
+@pytest.mark.parametrize(
+    "inputs, verdict",
+    [
+        (GREEN, ["green"]),
+        (GREEN[:3], []),
+        ((StageEnded(1, "lint", "failed"),), ["red"]),
+        ((SAVED,), []),
+        ((SAVED, StageEnded(1, "lint", "passed")), ["superseded"]),
+        ((SAVED, StageEnded(1, "lint", "failed")), ["superseded"]),
+        ((*GREEN[:2], SAVED), ["superseded"]),
+        ((*GREEN[:2], REWRITTEN), ["superseded"]),
+        ((*GREEN[:2], Confirmed(1, "T2")), ["superseded"]),
+    ],
+)
+def test_each_history_has_its_verdict(inputs: tuple[cycle.Input, ...], verdict: list[str]) -> None:
+    assert verdicts(after(*inputs)[1]) == verdict
+
+
+def test_the_stages_after_a_failure_are_told_to_be_skipped() -> None:
+    _, actions = after(StageEnded(1, "lint", "failed"))
+    told = [a.event for a in actions if isinstance(a, Emit) and isinstance(a.event, StageFinished)]
+    assert [(event.stage, event.status) for event in told] == [("test", "skipped")]
+
+
+def test_without_stages_a_change_goes_straight_to_the_sweep() -> None:
+    assert deeds(after(stages=())[1]) == [Confirm(1)]
+
+
+def test_answers_to_an_earlier_run_change_nothing() -> None:
+    state, _ = after(SAVED, StageEnded(1, "lint", "cancelled"))
+    for late in (*GREEN, Disturbed(1), TouchFailed(1, "", ""), Woken()):
+        assert cycle.step(state, late, 9.0) == (state, [])
+
+
+def test_what_changed_adds_up_until_a_run_is_green() -> None:
+    red = (StageEnded(1, "lint", "failed"), Changed(("b.py",), (), "T2"))
+    green = (StageEnded(2, "lint", "passed"), StageEnded(2, "test", "passed"), Confirmed(2, "T3"))
+    renewed = (SAVED, StageEnded(2, "lint", "cancelled"))
+    state, actions = after(*red, *green)
+    assert verdicts(actions) == ["superseded"], "T3 is not the tree that the run began on"
+    state, actions = after(*red, Changed(("c.py",), (), "T3"), *renewed)
+    assert [a.event.changed for a in actions if isinstance(a, Emit) and hasattr(a.event, "changed")] == [
+        ("a.py", "b.py", "c.py")
+    ]
+    assert state.past.since_green == {"a.py", "b.py", "c.py"}
+
+
+def test_a_trigger_that_cannot_be_written_is_tried_again_after_another_sweep() -> None:
+    failed = (*GREEN[:3], TouchFailed(1, "disk full", "free some"))
+    state, actions = after(*failed)
+    assert isinstance(state, Untouched)
+    assert verdicts(actions) == ["green"]
+    assert [a.event.code for a in actions if isinstance(a, Emit) and isinstance(a.event, Warned)] == [
+        "trigger.unwritable"
+    ]
+    assert deeds(actions) == [Wake(4.0 + cycle.RETRY_S)]
+    assert deeds(after(*failed, Woken())[1]) == [Confirm(1)]
+    assert deeds(after(*failed, Woken(), Confirmed(1, "T1"))[1]) == [Touch(1, "T1", ())]
+    assert after(*failed, Woken(), Confirmed(1, "T1"), TouchFailed(1, "", ""))[1] == [Wake(7.0 + cycle.RETRY_S)]
+    assert isinstance(after(*failed, Woken(), Confirmed(1, "T1"), Touched(1))[0], Idle)
+    assert deeds(after(*failed, SAVED)[1]) == [StartStage(2, "lint")]
+
+
+def test_a_stage_that_writes_a_watched_file_each_time_cannot_spin() -> None:  # watchexec #40, tilt #3404
+    state: cycle.State = Idle(Past(("fix",)))
+    state, _ = cycle.step(state, Requested("T"), 0.0)
+    for _ in range(cycle.PATIENCE):
+        state, _ = cycle.step(state, Changed(("out",), (), "T"), 0.0)
+        run = state.past.runs
+        state, actions = cycle.step(state, StageEnded(run, "fix", "cancelled"), 0.0)
+    assert isinstance(state, Resting)
+    assert [a.event.code for a in actions if isinstance(a, Emit) and isinstance(a.event, Warned)] == ["run.undone"]
+    assert deeds(actions) == [Wake(1.0)]
+    assert deeds(cycle.step(state, Woken(), 1.0)[1]) == [StartStage(run + 1, "fix")]
+    assert deeds(cycle.step(state, Changed(("other",), (), "T"), 0.5)[1]) == [StartStage(run + 1, "fix")]
+
+
+def test_saves_of_different_files_are_no_loop() -> None:
+    state: cycle.State = Idle(Past(("slow",)))
+    state, _ = cycle.step(state, Requested("T"), 0.0)
+    for number in range(3 * cycle.PATIENCE):
+        state, _ = cycle.step(state, Changed((f"{number % 2}.py",), (), "T"), 0.0)
+        state, actions = cycle.step(state, StageEnded(number + 1, "slow", "cancelled"), 0.0)
+        assert deeds(actions) == [StartStage(number + 2, "slow")]
+
+
+def test_the_diagram_names_every_state() -> None:
+    states = {state.__name__ for state in get_args(cycle.State)} - {"Stopping", "Over"}
+    assert not [state for state in states if state not in (cycle.__doc__ or "").split("Invariant")[0]]
