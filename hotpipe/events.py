@@ -5,7 +5,7 @@ together with its `Stamp`: `{"v":1,"seq":…,"time":…,"mono":…,"type":…, �
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -201,9 +201,25 @@ class Stamped(msgspec.Struct, frozen=True):
 
 def to_json(stamped: Stamped) -> bytes:
     """One line of `--json`, without its newline."""
-    return msgspec.json.encode(stamped.stamp)[:-1] + b"," + msgspec.json.encode(stamped.event)[1:]
+    try:
+        event = msgspec.json.encode(stamped.event)
+    except UnicodeEncodeError:  # a path in the text of a warning, say
+        event = msgspec.json.encode(_printable(msgspec.to_builtins(stamped.event)))
+    return msgspec.json.encode(stamped.stamp)[:-1] + b"," + event[1:]
 
 
 def printable(path: str) -> str:
     r"""A path (os.fsdecode form) as valid text: bytes that are not UTF-8 become `\xNN`."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _printable(part: Any) -> Any:
+    match part:
+        case str():
+            return printable(part)
+        case dict():
+            return {key: _printable(inner) for key, inner in part.items()}
+        case list() | tuple():
+            return [_printable(inner) for inner in part]
+        case _:
+            return part

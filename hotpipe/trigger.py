@@ -98,16 +98,21 @@ def mark(path: str) -> Mark | None:
 def read(path: str) -> Touch:
     """The record at `path`; never raises for what somebody else wrote there."""
     try:
-        with open(path, "rb") as file:
-            text = file.read(LARGEST)
+        with open(path, "rb", opener=_without_waiting) as file:
+            text = file.read(LARGEST) or b""
     except OSError as error:
         return Touch(None, f"cannot be read: {error.strerror}")
     if not text.strip():
         return Touch(None)
     try:
         return Touch(msgspec.json.decode(text, type=Record))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Touch(None, f"holds no record: {error}")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A FIFO in the trigger's place must not hold up its reader: fifo(7)."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unwritable(path: str, error: OSError) -> TriggerError:

@@ -81,9 +81,9 @@ def _only_expected(error: Exception) -> HotpipeError | None:
 
 def _unexpected(error: Exception) -> int:
     text = "".join(traceback.format_exception(error))
-    folder = os.path.join(os.getcwd(), ".hotpipe", "logs")
-    file = os.path.join(folder, f"crash-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.txt")
     try:
+        folder = os.path.join(_root(), ".hotpipe", "logs")
+        file = os.path.join(folder, f"crash-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.txt")
         os.makedirs(folder, exist_ok=True)
         with open(file, "w", encoding="utf-8") as log:
             log.write(f"hotpipe {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n{text}")
@@ -92,3 +92,13 @@ def _unexpected(error: Exception) -> int:
         file = "above"
     click.echo(f"hotpipe: internal error, a defect of hotpipe: {error}\nits traceback: {file}", err=True)
     return _INTERNAL_ERROR
+
+
+def _root() -> str:
+    """The project's root, or the working directory where there is no project. Raises OSError where there is neither."""
+    from hotpipe.config.file import find
+
+    try:
+        return os.path.dirname(find(os.getcwd()))
+    except HotpipeError:
+        return os.getcwd()

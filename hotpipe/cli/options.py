@@ -10,6 +10,7 @@ import click
 
 from hotpipe.config import file
 from hotpipe.config.file import Project
+from hotpipe.errors import UsageError
 from hotpipe.ui.face import Face
 from hotpipe.ui.jsonl import JsonLines
 from hotpipe.ui.plain import Plain, Style
@@ -66,7 +67,11 @@ def shown(given: dict[str, Any]) -> Shown:
 
 def project(config_file: str | None) -> Project:
     """The project that the user means; raises UsageError, ConfigError."""
-    return file.load(config_file, os.getcwd())
+    try:
+        here = os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working directory is gone", hint="cd to one that exists") from error
+    return file.load(config_file, here)
 
 
 def _speaks_unicode() -> bool:

@@ -9,7 +9,7 @@ from hotpipe.cli import options
 from hotpipe.errors import UsageError
 
 
-@click.command(short_help="Only hold the sockets, and restart the servers when a trigger changes.")
+@click.command(short_help="Only hold the sockets, and restart when a trigger changes.")
 @options.face_options
 def command(config_file: str | None, **given: Any) -> int:
     """Hold the sockets, and (re)start the servers when a trigger changes."""

@@ -5,9 +5,12 @@ not a field of these types does not work yet, and is refused.
 """
 
 import difflib
+import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -17,9 +20,11 @@ SocketType = Literal["http", "https", "tcp"]
 StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"]
 
 _SOCKET_TYPES: tuple[SocketType, ...] = ("http", "https", "tcp")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SPEC = re.compile(r"(?:(?P<type>[a-z]+)::)?(?:(?P<host>\[[^\]]+\]|[^:\[\]]+):)?(?P<port>\d+)")
+_UNITS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_DURATION = re.compile(r"([0-9]{1,24}(?:\.[0-9]{1,24})?)(ms|s|m|h)")
+_LARGEST_PORT = 65_535
+_TYPE = re.compile(r"([a-z]+)::")
+_SPEC = re.compile(r"(?:[a-z]+::)?(?:(?P<host>\[[^\]]+\]|[^:\[\]]+):)?(?P<port>\d+)")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _WORDS = {
     "`str | array`": "a string or an array of strings",
@@ -29,6 +34,9 @@ _WORDS = {
     "`float`": "a number",
     "`object`": "a table",
     "`array`": "an array",
+    "`date`": "a date",
+    "`time`": "a time",
+    "`datetime`": "a date",
 }
 _FD = re.compile(r"\{fd(?::([^{}]*))?\}")
 
@@ -39,14 +47,15 @@ class Duration(float):
     @classmethod
     def of(cls, text: object) -> "Duration":
         """Raises ValueError for anything but such a text."""
-        found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+        found = _DURATION.fullmatch(text) if isinstance(text, str) else None
         if not found:
             raise ValueError('must be a duration such as "250ms", "2s" or "5m"')
-        return cls(float(found[1]) * _UNITS[found[2]])
+        return cls(Decimal(found[1]) * _UNITS[found[2]])
 
     def __str__(self) -> str:
-        unit = next((u for u in ("h", "m", "s") if self and not self % _UNITS[u]), "ms")
-        return f"{self / _UNITS[unit]:g}{unit}"
+        exact = Decimal(repr(float(self)))
+        unit = next((u for u in ("h", "m", "s") if exact and not exact % _UNITS[u]), "ms")
+        return f"{(exact / _UNITS[unit]).normalize():f}{unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +79,17 @@ class Listen:
 
     @classmethod
     def _of_spec(cls, spec: str) -> "Listen":
+        typed = _TYPE.match(spec.strip())
+        named = typed[1] if typed else "tcp"
+        kind = next((kind for kind in _SOCKET_TYPES if kind == named), None)
+        if kind is None:
+            known = f"the types are {_listed(_SOCKET_TYPES)}{nearest(named, _SOCKET_TYPES)}"
+            raise ValueError(f"{spec!r}: no socket type {named!r}; {known}")
         found = _SPEC.fullmatch(spec.strip())
         if not found:
-            raise ValueError(f"{spec!r} is no socket: write [TYPE::][HOST:]PORT, for example http::8000")
-        kind = next((kind for kind in _SOCKET_TYPES if kind == (found["type"] or "tcp")), None)
-        if kind is None:
-            raise ValueError(f"{found['type']!r} sockets do not work; the types are {_listed(_SOCKET_TYPES)}")
-        if int(found["port"]) > 65535:
-            raise ValueError(f"port {found['port']} is over 65535")
+            raise ValueError(f"{spec!r} is no socket: write [TYPE::][HOST:]PORT, for example http::8000 or [::1]:8001")
+        if int(found["port"]) > _LARGEST_PORT:
+            raise ValueError(f"{spec!r}: the largest port is {_LARGEST_PORT}")
         return cls(kind, (found["host"] or "127.0.0.1").strip("[]"), int(found["port"]))
 
     @classmethod
@@ -88,21 +100,27 @@ class Listen:
             if key not in known:
                 raise ValueError(f"unknown key {key!r}{nearest(key, known)}")
         if len(kinds) != 1:
-            raise ValueError(
-                f'name the address once, by its type: {{ tcp = "127.0.0.1:8001" }}; not {len(kinds)} times'
-            )
-        spec = cls._of_spec(f"{kinds[0]}::{table[kinds[0]]}")
+            raise ValueError('a socket has one address, named by its type: { tcp = "127.0.0.1:8001" }')
+        address = table[kinds[0]]
+        if not isinstance(address, str):
+            raise ValueError(f'{kinds[0]} must be a string such as "127.0.0.1:8001"')
+        spec = cls._of_spec(f"{kinds[0]}::{address}")
         name, backlog = table.get("name", ""), table.get("backlog", 4096)
         if not isinstance(name, str) or (name and not _NAME.fullmatch(name)):
-            raise ValueError(f"name {name!r} must be of letters, digits, '.', '_' and '-'")
-        if not isinstance(backlog, int) or not 0 < backlog < 2**31:
-            raise ValueError("backlog must be a positive number")
+            raise ValueError(f"the name {name!r} must consist of letters, digits, '.', '_' and '-'")
+        if isinstance(backlog, bool) or not isinstance(backlog, int) or not 0 < backlog < 2**31:
+            raise ValueError("backlog must be a positive integer")
         return cls(spec.type, spec.host, spec.port, name, backlog)
 
     def table(self, name: str) -> dict[str, str | int]:
         """As a table of the configuration, all of it said."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return {"name": name, self.type: f"{host}:{self.port}", "backlog": self.backlog}
+
+
+def _seconds(number: float) -> Any:
+    """A default duration. A factory, because msgspec's JSON Schema cannot show values of our own types."""
+    return msgspec.field(default_factory=partial(Duration, number))
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +132,7 @@ class Watch(_Table, frozen=True):
 
     paths: tuple[str, ...] = (".",)
     ignore: tuple[str, ...] = ()
-    settle: Duration = Duration(0.005)
+    settle: Duration = _seconds(0.005)
 
 
 class Gate(_Table, frozen=True):
@@ -140,9 +158,9 @@ class Server(_Table, frozen=True):
     start: Literal["now", "green"] = "now"
     strategy: Literal["stop-start"] = "stop-start"
     ready: Literal["auto"] = "auto"
-    ready_timeout: Duration = Duration(30)
+    ready_timeout: Duration = _seconds(30)
     stop_signal: StopSignal = "TERM"
-    stop_timeout: Duration = Duration(10)
+    stop_timeout: Duration = _seconds(10)
     trigger: str = ""
     env: dict[str, str] = {}
     cwd: str = "."
@@ -161,8 +179,8 @@ class Server(_Table, frozen=True):
 class Config(_Table, frozen=True):
     """A whole configuration. Stages are in the order in which they are written."""
 
-    watch: Watch = Watch()
-    gate: Gate = Gate()
+    watch: Watch = msgspec.field(default_factory=Watch)
+    gate: Gate = msgspec.field(default_factory=Gate)
     stage: dict[str, Stage] = {}
     server: dict[str, Server] = {}
 
@@ -186,7 +204,8 @@ def parse(tables: Mapping[str, Any]) -> Config | list[Fault]:
     """The configuration that `tables` (as tomllib gives them) stand for, or all that is wrong with them."""
     faults: list[Fault] = []
     config: Config = _table(Config, tables, (), faults)
-    faults.extend(_contradictions(config))
+    faulty = {fault.at for fault in faults}
+    faults.extend(fault for fault in _contradictions(config, faulty) if fault.at not in faulty)
     return faults or config
 
 
@@ -207,6 +226,10 @@ def schema() -> dict[str, Any]:
         return {"type": "string", "pattern": f"^{_DURATION.pattern}$"} if kind is Duration else {}
 
     found: dict[str, Any] = msgspec.json.schema(Config, schema_hook=written)
+    for kind in (Watch, Stage, Server):
+        for field in msgspec.structs.fields(kind):
+            if field.type is Duration and field.default_factory is not msgspec.NODEFAULT:
+                found["$defs"][kind.__name__]["properties"][field.name]["default"] = str(field.default_factory())
     address = {"type": "string", "description": "[HOST:]PORT"}
     table = {"name": {"type": "string"}, "backlog": {"type": "integer", "minimum": 1}}
     table |= dict.fromkeys(_SOCKET_TYPES, address)
@@ -242,6 +265,9 @@ def _value(kind: Any, value: object, at: KeyPath, faults: list[Fault]) -> Any:
         return tuple(item for item in items if item is not _FAULTY)
     if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, _Table):
         return _table(kind, value, at, faults)
+    if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+        faults.append(Fault(at, "must not contain a NUL character"))
+        return _FAULTY
     try:
         return kind.of(value) if hasattr(kind, "of") else msgspec.convert(value, kind, dec_hook=_leaf)
     except ValueError as error:  # msgspec's ValidationError is one
@@ -267,24 +293,38 @@ def _leaf(kind: Any, value: object) -> object:
 
 def _in_toml_words(message: str, kind: Any, value: object) -> str:
     if get_origin(kind) is Literal:
-        options = get_args(kind)
-        return f"must be one of {_listed(options)}, not {value!r}{nearest(str(value), options)}"
+        return f"must be {' or '.join(map(_quoted, get_args(kind)))}{nearest(str(value), get_args(kind))}"
     message = message.partition(" - at `$")[0]
     for ours, theirs in _WORDS.items():
         message = message.replace(ours, theirs)
-    return message[:1].lower() + message[1:]
+    return f"{message[:1].lower()}{message[1:]}{_way_out(kind, value)}"
 
 
-def _contradictions(config: Config) -> Iterator[Fault]:
-    """What is wrong between keys that are each well formed."""
+def _way_out(kind: Any, value: object) -> str:
+    """How the value would be right, where that is plain."""
+    if kind is str and isinstance(value, int | float):
+        return f"; write {_quoted(str(value).lower())}"
+    if get_origin(kind) is tuple and isinstance(value, str):
+        return f"; write [{_quoted(value)}]"
+    return ""
+
+
+def _quoted(value: object) -> str:
+    return f'"{value}"'
+
+
+def _contradictions(config: Config, faulty: Container[KeyPath]) -> Iterator[Fault]:
+    """What is wrong between keys that are each well formed; what is `faulty` contradicts nothing."""
     for table, names in (("stage", config.stage), ("server", config.server)):
         for name in names:
             if not _NAME.fullmatch(name):
-                yield Fault((table, name), "a name is made of letters, digits, '.', '_' and '-'")
+                yield Fault((table, name), "a name must consist of letters, digits, '.', '_' and '-'")
     yield from _run_faults(config)
+    yield from _env_faults(config)
     yield from _path_faults(config)
     for name, server in config.server.items():
-        yield from _socket_faults(name, server)
+        if ("server", name, "listen") not in faulty:
+            yield from _socket_faults(name, server)
     yield from _trigger_faults(config)
 
 
@@ -299,12 +339,21 @@ def _runs(config: Config) -> Iterator[tuple[KeyPath, str | tuple[str, ...]]]:
     yield from ((("server", name), server.run) for name, server in config.server.items())
 
 
+def _env_faults(config: Config) -> Iterator[Fault]:
+    for table, parts in (("stage", config.stage), ("server", config.server)):
+        for name, part in parts.items():
+            for key in part.env:
+                if not key or "=" in key or "\0" in key:
+                    yield Fault((table, name, "env", key), "is no name for an environment variable")
+
+
 def _path_faults(config: Config) -> Iterator[Fault]:
     if not config.watch.paths:
         yield Fault(("watch", "paths"), "must name at least one folder or file")
     for path in config.watch.paths:
         if path.startswith("/") or ".." in path.split("/"):
-            yield Fault(("watch", "paths"), f"{path!r} lies outside of the project; write it relative to this file")
+            message = f"{path!r} lies outside of the project; write it relative to this file's folder"
+            yield Fault(("watch", "paths"), message)
 
 
 def _socket_faults(name: str, server: Server) -> Iterator[Fault]:
@@ -323,11 +372,12 @@ def _trigger_faults(config: Config) -> Iterator[Fault]:
     owners: dict[str, str | None] = {}
     for server, path in config.triggers().items():
         at = ("server", server, "trigger") if server is not None else ("gate", "trigger")
-        if path.startswith("/") or ".." in path.split("/") or path.endswith("/") or not path:
-            yield Fault(at, f"{path!r} must be a file inside the project")
-        if path in owners:
-            yield Fault(at, f"{path!r} is already the trigger of server {owners[path]!r}")
-        owners[path] = server
+        plain = posixpath.normpath(path)
+        if plain.startswith(("/", "../")) or plain in {".", ".."} or path.endswith("/"):
+            yield Fault(at, f"{path!r} must be a file inside the project, relative to this file's folder")
+        elif plain in owners:
+            yield Fault(at, f"{path!r} is already the trigger of server {owners[plain]!r}; each needs one of its own")
+        owners[plain] = server
 
 
 def _without_nulls(value: object) -> object:

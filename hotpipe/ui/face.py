@@ -1,5 +1,6 @@
 """What a face is: something that turns events into text, and a loop that writes the text and never blocks others."""
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -21,6 +22,8 @@ class Face(Protocol):
 
 async def show(face: Face, inbox: Inbox) -> None:
     """Write to standard output until the inbox is closed. Raises BrokenPipeError when nobody reads any more."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks must not end the show
     async for batch in inbox.batches():
         text = face.render(batch)
         if not text:

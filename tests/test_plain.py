@@ -1,0 +1,390 @@
+"""The plain face, compared as text: one line a step, what failed in full and last, nothing twice."""
+
+import re
+
+from hotpipe.events import (
+    Address,
+    AnyEvent,
+    Cause,
+    ChangeDetected,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+    ServerFailed,
+    ServerLive,
+    ServerOutput,
+    ServerReady,
+    ServerStarting,
+    ServerStopped,
+    ServerVerified,
+    StageFinished,
+    StageOutput,
+    StageStarted,
+    StageStatus,
+    Stamp,
+    Stamped,
+    TriggerTouched,
+    Warned,
+    WatchReady,
+)
+from hotpipe.ui.plain import Plain, Style
+from hotpipe.ui.view import MOST_LINES
+
+USUAL = Style()
+TREE, OTHER = "c33c87cf5a6e", "927d550d1b2c"
+STAMP = Stamp(seq=1, time="2026-01-02T03:04:05.678Z", mono=1.0)
+
+
+def shown(*events: AnyEvent, style: Style = USUAL, whole: bool = True) -> str:
+    """What the face prints; the clock of whoever runs the tests is left out."""
+    face = Plain(style)
+    batches = [[Stamped(STAMP, event) for event in events]] if whole else [[Stamped(STAMP, e)] for e in events]
+    return re.sub(r"\d\d:\d\d:\d\d", "HH:MM:SS", "".join(map(face.render, batches)))
+
+
+def text(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def started(run: int = 1, *changed: str, tree: str = TREE) -> RunStarted:
+    return RunStarted(run=run, tree=tree, changed=changed)
+
+
+def finished(status: RunStatus = "green", run: int = 1, took_ms: float = 663.4) -> RunFinished:
+    return RunFinished(run=run, status=status, took_ms=took_ms)
+
+
+def stage(
+    name: str, status: StageStatus = "passed", *output: str, code: int | None = 0, took_ms: float = 15.2
+) -> list[AnyEvent]:
+    """All events of one stage."""
+    return [
+        StageStarted(run=1, stage=name, command=f"run {name}"),
+        *(StageOutput(run=1, stage=name, stream="stdout", text=line) for line in output),
+        StageFinished(run=1, stage=name, status=status, exit_code=code, took_ms=took_ms),
+    ]
+
+
+def red(*output: str) -> list[AnyEvent]:
+    return [started(), *stage("test", "failed", *output, code=1), finished("red")]
+
+
+def live(
+    generation: int = 1, tree: str | None = TREE, *sockets: Address, verified: bool = False, server: str = "web"
+) -> list[AnyEvent]:
+    """All events of a generation that comes up; without sockets, with the usual one."""
+    sockets = sockets or (Address("http", "127.0.0.1:8000"),)
+    return [
+        ServerStarting(server=server, generation=generation, pid=7, tree=tree),
+        ServerReady(server=server, generation=generation, how="accepted a connection", took_ms=190.0),
+        ServerLive(server=server, generation=generation, pid=7, sockets=sockets, took_ms=198.0),
+        *([ServerVerified(server=server, generation=generation, tree=tree or "")] if verified else []),
+    ]
+
+
+def says(line: str, generation: int = 1, server: str = "web") -> ServerOutput:
+    return ServerOutput(server=server, generation=generation, stream="stderr", text=line)
+
+
+class TestStages:
+    def test_a_green_run(self) -> None:
+        events = [WatchReady(dirs=1, files=1234, took_ms=4.0), started(), *stage("lint"), *stage("test", took_ms=2416)]
+        assert shown(*events, finished(took_ms=2770)) == text(
+            "watching 1,234 files in 1 folder (4 ms)",
+            "",
+            "▶ run 1 · HH:MM:SS",
+            "  ✓ lint           15 ms",
+            "  ✓ test          2.42 s",
+            "✓ green in 2.77 s",
+        )
+
+    def test_durations_stand_in_line_whatever_they_are(self) -> None:
+        events = [
+            e for n, ms in enumerate([0.3, 999.4, 999.6, 59_994, 59_996, 3_599_000]) for e in stage(f"s{n}", took_ms=ms)
+        ]
+        assert shown(started(), *events).splitlines()[2:] == [
+            "  ✓ s0              0 ms",
+            "  ✓ s1            999 ms",
+            "  ✓ s2            1.00 s",
+            "  ✓ s3           59.99 s",
+            "  ✓ s4           1 m 0 s",
+            "  ✓ s5         59 m 59 s",
+        ]
+
+    def test_what_has_changed_stands_in_the_headline(self) -> None:
+        assert shown(started(2, "app.py")) == text("", "▶ run 2 app.py · HH:MM:SS")
+        assert shown(started(2, *"abcde")) == text("", "▶ run 2 a, b, c and 2 more · HH:MM:SS")
+
+    def test_a_failure_is_shown_in_full_last_and_once(self) -> None:
+        events = [started(), *stage("lint", "passed", "all is well"), *stage("test", "failed", "E  1 == 2", "", code=1)]
+        skipped = StageFinished(run=1, stage="deploy", status="skipped", exit_code=None, took_ms=0)
+        assert shown(*events, skipped, finished("red")) == text(
+            "",
+            "▶ run 1 · HH:MM:SS",
+            "  ✓ lint           15 ms",
+            "  ✗ test           15 ms  exit status 1",
+            "",
+            "── test: run test",
+            "E  1 == 2",
+            "",
+            "",
+            "✗ red: test failed in 663 ms",
+        )
+
+    def test_how_it_ended_is_said_in_words(self) -> None:
+        assert "  ✗ test           15 ms  killed by SIGKILL\n" in shown(started(), *stage("test", "failed", code=-9))
+        assert "  ✗ test           15 ms  killed by signal 40\n" in shown(started(), *stage("test", "failed", code=-40))
+        timed_out = shown(started(), *stage("test", "timed_out", code=None), finished("red"))
+        assert "  ✗ test           15 ms  timed out\n" in timed_out
+        assert "(no output; timed out)\n" in timed_out
+        assert timed_out.endswith("✗ red: test timed out in 663 ms\n")
+
+    def test_a_failure_without_a_word_says_so(self) -> None:
+        assert "── test: run test\n(no output; exit status 1)\n" in shown(*red())
+
+    def test_of_very_long_output_the_end_is_shown(self) -> None:
+        said = shown(*red(*map(str, range(MOST_LINES + 7)))).splitlines()
+        place = said.index("── test: run test")
+        assert said[place + 1 : place + 3] == ["(7 earlier lines not shown)", "7"]
+        assert said[-3] == str(MOST_LINES + 6)
+
+    def test_superseded_is_one_line(self) -> None:
+        events = [
+            started(1, "a"),
+            *stage("test", "cancelled", "half", code=None),
+            finished("superseded"),
+            started(2, "b"),
+        ]
+        assert shown(*events) == text(
+            "",
+            "▶ run 1 a · HH:MM:SS",
+            "↻ superseded after 663 ms: the tree changed",
+            "",
+            "▶ run 2 b · HH:MM:SS",
+        )
+
+    def test_output_of_an_earlier_run_is_not_shown_with_a_later_one(self) -> None:
+        again = [started(2), *stage("test", "failed", "new", code=1), finished("red", 2)]
+        second = shown(*red("old"), *again).partition("▶ run 2")[2]
+        assert "new" in second
+        assert "old" not in second
+
+    def test_a_progress_bar_is_shown_as_it_was_left(self) -> None:
+        assert "\n100 %\n" in shown(*red("1 %\r50 %\r100 %"))
+
+    def test_a_colour_that_is_left_open_ends_with_its_line(self) -> None:
+        assert "\n\x1b[31mred\x1b[0m\n" in shown(*red("\x1b[31mred"))
+
+    def test_warnings_say_the_way_out(self) -> None:
+        assert shown(Warned(code="x", message="no watches left", hint="sudo sysctl y")) == text(
+            "! no watches left", "  hint: sudo sysctl y"
+        )
+        assert shown(Warned(code="x", message="odd")) == "! odd\n"
+
+    def test_what_follows_from_the_rest_is_not_printed(self) -> None:
+        change = ChangeDetected(paths=("a",), cause="event")
+        touched = TriggerTouched(run=1, server="web", path=".trigger", tree=TREE)
+        assert shown(change, touched, ServerStarting(server="web", generation=1, pid=1, tree=None)) == ""
+
+
+class TestVerbose:
+    style = Style(verbose=True)
+
+    def test_output_streams_and_is_not_repeated(self) -> None:
+        assert shown(*red("the reason"), style=self.style) == text(
+            "",
+            "▶ run 1 · HH:MM:SS",
+            "  test │ the reason",
+            "  ✗ test           15 ms  exit status 1",
+            "✗ red: test failed in 663 ms",
+        )
+
+    def test_tells_of_changes_and_of_what_is_skipped_cancelled_started_and_stopped(self) -> None:
+        cause: Cause = "sweep"
+        events: list[AnyEvent] = [
+            ChangeDetected(paths=("a", "b"), cause=cause),
+            StageFinished(run=1, stage="test", status="skipped", exit_code=None, took_ms=0),
+            *stage("lint", "cancelled", code=None),
+            ServerStarting(server="web", generation=1, pid=1, tree=None),
+            ServerStopped(server="web", generation=1, exit_code=0, signal=None, killed=False),
+        ]
+        assert shown(*events, style=self.style) == text(
+            "sweep: a, b",
+            "  · test            0 ms  skipped",
+            "  ↻ lint           15 ms  cancelled",
+            "web starting generation 1",
+            "web stopped generation 1",
+        )
+
+    def test_a_server_may_write_as_much_as_it_likes(self) -> None:
+        lines = [f"line {number}" for number in range(500)]
+        said = shown(*live(), *red("x"), *map(says, lines), style=self.style)
+        assert [line.removeprefix("web │ ") for line in said.splitlines()[-500:]] == lines
+
+
+class TestQuiet:
+    style = Style(quiet=True)
+
+    def test_of_a_green_run_the_verdict_alone(self) -> None:
+        events = [WatchReady(dirs=1, files=1, took_ms=1), started(), *stage("test", "passed", "x"), finished()]
+        assert shown(*events, style=self.style) == "✓ green in 663 ms\n"
+
+    def test_failures_in_full_and_what_is_served(self) -> None:
+        assert shown(*live(), *red("the reason"), style=self.style) == text(
+            "web ● live · http://127.0.0.1:8000 · generation 1, tree c33c87cf (unverified) · 198 ms",
+            "",
+            "── test: run test",
+            "the reason",
+            "",
+            "✗ red: test failed in 663 ms · web still serves generation 1, tree c33c87cf (unverified)",
+        )
+
+    def test_a_check_that_proves_nothing_is_not_silent(self) -> None:
+        assert shown(started(), finished("superseded"), style=self.style) == text(
+            "↻ superseded after 663 ms: the tree changed"
+        )
+
+
+class TestServers:
+    def test_the_first_start_is_unverified_until_the_run_is_green(self) -> None:
+        verified = ServerVerified(server="web", generation=1, tree=TREE)
+        assert shown(*live(), started(), finished(), verified, whole=False) == text(
+            "web ● live · http://127.0.0.1:8000 · generation 1, tree c33c87cf (unverified) · 198 ms",
+            "",
+            "▶ run 1 · HH:MM:SS",
+            "✓ green in 663 ms",
+            "web ✓ verified · generation 1, tree c33c87cf",
+        )
+
+    def test_a_restart_after_a_green_run_is_one_line(self) -> None:
+        stopped = ServerStopped(server="web", generation=1, exit_code=0, signal=None, killed=False)
+        again = shown(*live(), stopped, *live(2, OTHER, verified=True)).splitlines()[1:]
+        assert again == ["web ● live · http://127.0.0.1:8000 · generation 2, tree 927d550d · 198 ms"]
+
+    def test_a_green_run_on_what_is_served_says_that_nothing_restarts(self) -> None:
+        said = shown(*live(verified=True), started(), finished())
+        assert said.endswith("✓ green in 663 ms · web already serves it\n")
+        both = shown(*live(verified=True), *live(verified=True, server="api"), started(), finished())
+        assert both.endswith("✓ green in 663 ms · web, api already serve it\n")
+        assert shown(*live(verified=True), started(tree=OTHER), finished()).endswith("✓ green in 663 ms\n")
+
+    def test_a_red_run_says_what_is_still_served(self) -> None:
+        assert shown(*live(verified=True), *red("x")).endswith(
+            "✗ red: test failed in 663 ms · web still serves generation 1, tree c33c87cf\n"
+        )
+
+    def test_and_after_a_server_died_that_nothing_is(self) -> None:
+        died = ServerFailed(server="web", generation=1, reason="exited with status 1", serving=None)
+        assert shown(*live(), died, *red("x")).endswith("✗ red: test failed in 663 ms\n")
+
+    def test_web_sockets_are_links_and_others_addresses(self) -> None:
+        sockets = [
+            Address("http2", "[::1]:80"),
+            Address("https", "h:443"),
+            Address("admin", "h:1"),
+            Address("tcp", "h:2"),
+        ]
+        assert " · http://[::1]:80, https://h:443, h:1, h:2 · " in shown(*live(1, TREE, *sockets))
+
+    def test_a_server_without_sockets_is_live_nowhere(self) -> None:
+        bare = ServerLive(server="worker", generation=1, pid=1, sockets=(), took_ms=1000)
+        assert shown(bare) == "worker ● live · generation 1 (unverified) · 1.00 s\n"
+
+    def test_a_new_version_that_fails_says_who_goes_on(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exited with status 1 before it was ready", serving=1)
+        assert shown(*live(), says("Traceback", 2), failed).splitlines()[1:] == [
+            "web │ Traceback",
+            "web ✗ generation 2: exited with status 1 before it was ready · generation 1 goes on serving",
+        ]
+
+    def test_or_that_nobody_does(self) -> None:
+        failed = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None)
+        assert shown(failed) == "web ✗ generation 1: killed by SIGSEGV · nothing is served\n"
+
+
+class TestLongLogs:
+    """A failure stays in sight, whatever the live server writes below it."""
+
+    def test_below_a_failure_a_live_server_may_write_little(self) -> None:
+        said = (
+            shown(*live(), *red("x"), *(says(f"GET /{n}") for n in range(500))).partition("✗ red")[2].splitlines()[1:]
+        )
+        assert said == [
+            *(f"web │ GET /{n}" for n in range(20)),
+            "web │ more is held back until the next run, so that the failure stays in sight; -v shows it",
+        ]
+
+    def test_the_next_run_says_how_much_was_not_shown_and_shows_all_again(self) -> None:
+        flood = [says(f"GET /{n}") for n in range(500)]
+        said = shown(*live(), *red("x"), *flood, started(2), *flood).splitlines()
+        assert said.count("web │ (480 lines not shown)") == 1
+        assert said[-500:] == [f"web │ GET /{n}" for n in range(500)]
+
+    def test_after_a_green_run_nothing_is_held_back(self) -> None:
+        flood = [says(f"GET /{n}") for n in range(500)]
+        assert shown(*live(), started(), finished(), *flood).count("GET") == 500
+
+    def test_a_server_that_dies_has_its_last_words(self) -> None:
+        flood = [says(f"GET /{n}") for n in range(500)]
+        stopped = ServerStopped(server="web", generation=1, exit_code=1, signal=None, killed=False)
+        died = ServerFailed(server="web", generation=1, reason="exited with status 1", serving=None)
+        said = shown(*live(), *red("x"), *flood, says("Traceback"), stopped, died, started(2)).splitlines()
+        assert said[-104:-103] == ["web │ (381 earlier lines not shown)"]
+        assert said[-4:] == [
+            "web │ Traceback",
+            "web ✗ generation 1: exited with status 1 · nothing is served",
+            "",
+            "▶ run 2 · HH:MM:SS",
+        ]
+
+    def test_a_candidate_may_say_all_that_it_has_to_say(self) -> None:
+        boot = [says(f"boot {n}", 2) for n in range(500)]
+        assert shown(*live(), *red("x"), *boot).count("boot") == 500
+
+    def test_each_server_for_itself(self) -> None:
+        flood = [says(f"GET /{n}") for n in range(500)]
+        said = shown(*live(), *live(server="api"), *red("x"), *flood, says("hello", server="api"))
+        assert said.endswith("api │ hello\n")
+
+
+EVERYTHING: list[AnyEvent] = [
+    WatchReady(dirs=1, files=1, took_ms=1),
+    *live(),
+    *red("x"),
+    *(says("y") for _ in range(30)),
+    started(2, "app.py"),
+    *stage("test"),
+    finished(),
+    ServerVerified(server="web", generation=1, tree=TREE),
+    started(3),
+    finished("superseded"),
+    Warned(code="x", message="odd", hint="y"),
+    ServerFailed(server="web", generation=1, reason="gone", serving=None),
+]
+
+
+class TestMeans:
+    """Colour and signs, where the terminal has them."""
+
+    def test_without_colour_there_is_no_escape(self) -> None:
+        assert "\x1b" not in shown(*EVERYTHING)
+
+    def test_colour_changes_nothing_but_the_colour(self) -> None:
+        coloured = shown(*EVERYTHING, style=Style(colour=True))
+        assert re.sub(r"\x1b\[\d*m", "", coloured) == shown(*EVERYTHING)
+
+    def test_colours_mean_what_they_do_everywhere(self) -> None:
+        style = Style(colour=True)
+        assert "\x1b[32m✓ green\x1b[0m" in shown(started(), finished(), style=style)
+        assert "\x1b[31m✗ red: test failed\x1b[0m" in shown(*red("x"), style=style)
+        assert "\x1b[33m(unverified)\x1b[0m" in shown(*live(), style=style)
+
+    def test_every_colour_ends_with_its_line(self) -> None:
+        for line in shown(*EVERYTHING, style=Style(colour=True)).splitlines():
+            assert line.count("\x1b[0m") * 2 == line.count("\x1b[")
+
+    def test_without_unicode_all_signs_are_ascii(self) -> None:
+        said = shown(*EVERYTHING, style=Style(unicode=False, colour=True))
+        assert said.isascii()
+        for sign in ("+ green in", "x red: test failed", "~ superseded", "> run 2 ", "web |", "* live", "-- test:"):
+            assert sign in re.sub(r"\x1b\[\d*m", "", said)
