@@ -20,8 +20,10 @@ Nor is there a stale red: a failure is said at once, and the stages run again if
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hotpipe.events import AnyEvent, RunFinished, RunStarted, RunStatus, StageFinished, StageStatus, Warned
 from hotpipe.gate import plan
@@ -31,8 +33,7 @@ PATIENCE = 8  # runs in a row that the same files may undo before the gate slows
 LONGEST_REST_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One pass through the stages, on `tree`; `began` in seconds of the monotonic clock."""
 
     number: int
@@ -40,8 +41,7 @@ class Run:
     began: float
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What outlives a run: the stages, how many runs there were, what has changed since the last green one, and how
     often in a row the same files undid a run."""
 
@@ -52,15 +52,13 @@ class Past:
     undone: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(Struct, frozen=True):
     """Nothing to do."""
 
     past: Past
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """`stage` is at work."""
 
     past: Past
@@ -68,8 +66,7 @@ class Running:
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Superseded:
+class Superseded(Struct, frozen=True):
     """The tree changed under `run`: its `stage` is being stopped, and `tree` is next."""
 
     past: Past
@@ -78,8 +75,7 @@ class Superseded:
     tree: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resting:
+class Resting(Struct, frozen=True):
     """The same files undid run after run, so a stage probably writes them: `tree` waits a while, or for a change."""
 
     past: Past
@@ -87,32 +83,28 @@ class Resting:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Confirming:
+class Confirming(Struct, frozen=True):
     """All stages passed; a sweep looks whether the tree still stands."""
 
     past: Past
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Reviewing:
+class Reviewing(Struct, frozen=True):
     """A stage failed, and that has been said; a sweep looks whether it failed on the tree that is still there."""
 
     past: Past
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Touching:
+class Touching(Struct, frozen=True):
     """The tree stands; the triggers are being written."""
 
     past: Past
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Untouched:
+class Untouched(Struct, frozen=True):
     """Green, but a trigger could not be written: again at `retry_at`."""
 
     past: Past
@@ -120,16 +112,14 @@ class Untouched:
     retry_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Struct, frozen=True):
     """The last stage is being stopped."""
 
     past: Past
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(Struct, frozen=True):
     """Nothing will happen any more."""
 
     past: Past
@@ -138,8 +128,7 @@ class Over:
 State = Idle | Running | Superseded | Resting | Confirming | Reviewing | Touching | Untouched | Stopping | Over
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """The tree differs at `paths`, and was written without a difference at `rewritten`; it is `tree` now."""
 
     paths: tuple[str, ...]
@@ -147,15 +136,13 @@ class Changed:
     tree: str
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(Struct, frozen=True):
     """Run now, whatever has changed."""
 
     tree: str
 
 
-@dataclass(frozen=True, slots=True)
-class StageEnded:
+class StageEnded(Struct, frozen=True):
     """A stage is over, and all its processes are dead."""
 
     run: int
@@ -163,30 +150,26 @@ class StageEnded:
     status: StageStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(Struct, frozen=True):
     """A sweep is over; all that it found has been told before."""
 
     run: int
     tree: str
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
+class Touched(Struct, frozen=True):
     """All triggers are written."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Disturbed:
+class Disturbed(Struct, frozen=True):
     """Something happened in the tree just before the triggers were to be written; none was."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class TouchFailed:
+class TouchFailed(Struct, frozen=True):
     """A trigger cannot be written."""
 
     run: int
@@ -194,43 +177,37 @@ class TouchFailed:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Woken:
+class Woken(Struct, frozen=True):
     """The time that was asked for has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """The gate is to end."""
 
 
 Input = Changed | Requested | StageEnded | Confirmed | Touched | Disturbed | TouchFailed | Woken | Stopped
 
 
-@dataclass(frozen=True, slots=True)
-class StartStage:
+class StartStage(Struct, frozen=True):
     """Answered by StageEnded."""
 
     run: int
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelStage:
+class CancelStage(Struct, frozen=True):
     """Stop its whole process tree; answered by StageEnded."""
 
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(Struct, frozen=True):
     """Sweep the tree; answered by Confirmed."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(Struct, frozen=True):
     """Write all triggers, if nothing has happened meanwhile; answered by Touched, Disturbed or TouchFailed."""
 
     run: int
@@ -238,15 +215,13 @@ class Touch:
     changed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
+class Wake(Struct, frozen=True):
     """Answered by Woken at `at`, or by nothing if another Wake comes first."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Struct, frozen=True):
     """Tell the faces."""
 
     event: AnyEvent
@@ -255,12 +230,11 @@ class Emit:
 Action = StartStage | CancelStage | Confirm | Touch | Wake | Emit
 
 
-@dataclass(slots=True)
-class _Step:
+class _Step(Struct):
     """The actions of one step, while it is being decided."""
 
     now: float
-    actions: list[Action] = field(default_factory=list)
+    actions: list[Action] = []
 
     def start(self, past: Past, tree: str) -> State:
         """A new run: its first stage, or straight to the sweep where there are no stages."""

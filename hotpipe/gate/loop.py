@@ -42,6 +42,7 @@ class Gate:
         self._send, self._inbox = anyio.create_memory_object_stream[cycle.Input](math.inf)
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._alarm = anyio.CancelScope()
+        self._sweep = anyio.CancelScope()
 
     def changed(self, change: Change) -> None:
         """The tree is different."""
@@ -77,12 +78,15 @@ class Gate:
             case cycle.Emit(event):
                 self._emit(event)
             case cycle.StartStage(run, name):
+                self._sweep.cancel()  # of a run that is void: sweeps of a large tree must not pile up
                 self._scopes[name] = anyio.CancelScope()
                 tasks.start_soon(self._run_stage, run, name)
             case cycle.CancelStage(name):
                 self._scopes[name].cancel()
             case cycle.Confirm(run):
-                tasks.start_soon(self._confirm, run, tree)
+                self._sweep.cancel()
+                self._sweep = anyio.CancelScope()
+                tasks.start_soon(self._confirm, run, tree, self._sweep)
             case cycle.Touch():
                 self._tell(self._touch(action, tree))
             case cycle.Wake(at):
@@ -96,8 +100,9 @@ class Gate:
         status = await task.perform(self._scopes[name])
         self._tell(cycle.StageEnded(run, name, status))
 
-    async def _confirm(self, run: int, tree: Tree) -> None:
-        self._tell(cycle.Confirmed(run, await tree.confirm()))
+    async def _confirm(self, run: int, tree: Tree, scope: anyio.CancelScope) -> None:
+        with scope:
+            self._tell(cycle.Confirmed(run, await tree.confirm()))
 
     async def _wake(self, at: float, scope: anyio.CancelScope) -> None:
         with scope:

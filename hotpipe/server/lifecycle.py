@@ -11,8 +11,10 @@ else was going on is served next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hotpipe.events import (
     Address,
@@ -26,16 +28,14 @@ from hotpipe.events import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """What does not change while hotpipe runs."""
 
     name: str
     sockets: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A wish to serve `tree` (None: nobody knows it), since `at`; `verified` where all checks passed on it."""
 
     tree: str | None
@@ -43,8 +43,7 @@ class Request:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(Struct, frozen=True):
     """One process of the server, made for a request; pid 0 until it is there."""
 
     number: int
@@ -62,16 +61,14 @@ class Generation:
         return replace(self, request=replace(self.request, verified=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Down:
+class Down(Struct, frozen=True):
     """Nothing runs; `last` is the number of the last generation."""
 
     server: Server
     last: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Starting:
+class Starting(Struct, frozen=True):
     """`candidate` is alive, not ready; `serving` is who answers meanwhile (nobody, under `stop-start`)."""
 
     server: Server
@@ -79,16 +76,14 @@ class Starting:
     serving: Generation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(Struct, frozen=True):
     """`generation` answers."""
 
     server: Server
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Struct, frozen=True):
     """`generation` is being stopped; then comes `next`, if anything."""
 
     server: Server
@@ -96,16 +91,14 @@ class Stopping:
     next: Request | None
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """`generation` is being stopped, and nothing comes after it."""
 
     server: Server
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(Struct, frozen=True):
     """Nothing will happen any more."""
 
     server: Server
@@ -114,47 +107,41 @@ class Over:
 State = Down | Starting | Live | Stopping | Closing | Over
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(Struct, frozen=True):
     """The trigger changed, or somebody asked."""
 
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(Struct, frozen=True):
     """The generation's process is there."""
 
     number: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotSpawned:
+class NotSpawned(Struct, frozen=True):
     """The generation's program cannot be started."""
 
     number: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """The generation can serve; `how` we know."""
 
     number: int
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(Struct, frozen=True):
     """The generation was not ready in time."""
 
     number: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The generation's whole process tree is dead. `exit_code` or `signal` is None."""
 
     number: int
@@ -163,30 +150,26 @@ class Ended:
     killed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """The server is to be stopped for good."""
 
 
 Input = Requested | Spawned | NotSpawned | Ready | Expired | Ended | Stopped
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Struct, frozen=True):
     """Answered by Spawned or NotSpawned, then by Ready or Expired, and in the end by Ended."""
 
     generation: Generation
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """Walk down the stop ladder; answered by Ended."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Struct, frozen=True):
     """Tell the faces."""
 
     event: AnyEvent
@@ -195,12 +178,11 @@ class Emit:
 Action = Spawn | Stop | Emit
 
 
-@dataclass(slots=True)
-class _Step:
+class _Step(Struct):
     """The actions of one step, while it is being decided."""
 
     now: float
-    actions: list[Action] = field(default_factory=list)
+    actions: list[Action] = []
 
     def start(self, server: Server, request: Request, last: int) -> State:
         candidate = Generation(last + 1, request, self.now)
