@@ -6,6 +6,7 @@ session of its own; a pidfd tells the end without SIGCHLD, so nothing else in th
 
 import codecs
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -37,7 +38,7 @@ class Exit(NamedTuple):
     @property
     def returncode(self) -> int:
         """As subprocess has it: -N for signal N."""
-        return -getattr(signal, f"SIG{self.signal}") if self.signal else self.code or 0
+        return -_signal_number(self.signal) if self.signal else self.code or 0
 
     def __str__(self) -> str:
         return f"killed by SIG{self.signal}" if self.signal else f"exited with status {self.code}"
@@ -60,7 +61,8 @@ class Child:
             self.pid = _spawn(command, cookie, out_end, err_end)
         except OSError as error:
             self.close()
-            raise SpawnError(f"cannot run `{command}`: {error.strerror}") from error
+            hint = "its first line must name an interpreter: #!/bin/sh" if error.errno == errno.ENOEXEC else ""
+            raise SpawnError(f"cannot run `{command}`: {error.strerror}", hint=hint) from error
         except SpawnError:
             self.close()
             raise
@@ -189,16 +191,25 @@ class _Lines:
     def add(self, chunk: bytes) -> None:
         *lines, self._open = (self._open + self._decoder.decode(chunk)).split("\n")
         for line in lines:
-            self._on_line(self._stream, line.removesuffix("\r"))
-        while len(self._open) > LONGEST_LINE:
-            self._on_line(self._stream, self._open[:LONGEST_LINE])
-            self._open = self._open[LONGEST_LINE:]
+            self._on_line(self._stream, self._last_piece(line).removesuffix("\r"))
+        self._open = self._last_piece(self._open)
+
+    def _last_piece(self, line: str) -> str:
+        """Give all but the last piece of a long line."""
+        while len(line) > LONGEST_LINE:
+            self._on_line(self._stream, line[:LONGEST_LINE])
+            line = line[LONGEST_LINE:]
+        return line
 
     def end(self) -> None:
         rest = self._open + self._decoder.decode(b"", final=True)
         self._open = ""
         if rest:
             self._on_line(self._stream, rest)
+
+
+def _signal_number(name: str) -> int:
+    return int(name) if name.isdigit() else signal.Signals[f"SIG{name}"].value
 
 
 def _signal_name(number: int) -> str:

@@ -1,6 +1,7 @@
 """What to start: an argv, a folder, an environment, and the sockets that go along."""
 
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ _OF_SOCKETS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
 # `$$` is the pid that the server keeps through the execs, so LISTEN_PID is its own: sd_listen_fds(3) demands that.
 _EXEC = 'cd -- "$1" && shift && exec "$@"'
 _EXEC_LISTENING = 'cd -- "$1" && shift && LISTEN_PID=$$ exec "$@"'
-_SCRIPT_LISTENING = 'cd -- "$1" && export LISTEN_PID=$$ && '
+
+_ASSIGNMENTS = re.compile(r"""(?:[A-Za-z_][A-Za-z0-9_]*=[^\s"'\\$`;&|<>()]*[ \t]+)+""")
+_JOINTS = (*";&|()#",)  # what makes more than one command of a text, at the start of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +36,42 @@ class Command:
         """What to execute; raises SpawnError where folder or program do not exist."""
         if not os.path.isdir(self.cwd):
             raise SpawnError(f"cannot run `{self}`: there is no folder {self.cwd}", hint="mend the key cwd")
-        if isinstance(self.run, str):
-            listening = _SCRIPT_LISTENING if self.sockets else 'cd -- "$1" && '
-            script = self.run if self._is_here() and not self.sockets else f"{listening}shift\n{self.run}"
-            return (SH, "-c", script, SH, self.cwd)
-        program = self._program(self.run[0])
+        argv = (SH, "-c", _script(self.run)) if isinstance(self.run, str) else self._found(*self.run)
         if self._is_here() and not self.sockets:
-            return (program, *self.run[1:])
-        return (SH, "-c", _EXEC_LISTENING if self.sockets else _EXEC, SH, self.cwd, program, *self.run[1:])
+            return argv
+        return (SH, "-c", _EXEC_LISTENING if self.sockets else _EXEC, SH, self.cwd, *argv)
 
     def _is_here(self) -> bool:
         return os.path.samefile(self.cwd, os.curdir)
 
-    def _program(self, name: str) -> str:
+    def _found(self, name: str, *arguments: str) -> tuple[str, ...]:
         where = os.path.join(self.cwd, name) if "/" in name else name
         found = shutil.which(where, path=self.env.get("PATH"))
+        if found is None and "/" in name and os.path.isfile(where):
+            raise SpawnError(f"cannot run `{self}`: {name} is not executable", hint=f"chmod +x {shlex.quote(where)}")
         if found is None:
             raise SpawnError(f"cannot run `{self}`: there is no program {name!r}", hint=f"install {name}, or mend run")
-        return os.path.abspath(found)
+        return (os.path.abspath(found), *arguments)
+
+
+def _script(text: str) -> str:
+    """`text` for sh. A single command takes the place of its shell, and so has the pid that LISTEN_PID names."""
+    text = text.strip()
+    assignments = _ASSIGNMENTS.match(text)
+    start = assignments.end() if assignments else 0
+    return f"{text[:start]}exec {text[start:]}" if _is_one_program(text[start:]) else text
+
+
+def _is_one_program(text: str) -> bool:
+    """Surely so: in doubt, because of quotes or substitutions, it is left to the shell."""
+    words = shlex.shlex(text, posix=True, punctuation_chars=True)
+    words.whitespace_split, words.commenters = True, ""
+    try:
+        first, *others = words
+    except ValueError:  # no words, or an open quote
+        return False
+    program = "/" in first or shutil.which(first) is not None  # not a word of the shell's
+    return program and "\n" not in text and not any(word[:1] in _JOINTS for word in others)
 
 
 def environment(*layers: Mapping[str, str]) -> dict[str, str]:

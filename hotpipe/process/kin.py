@@ -1,46 +1,124 @@
-"""Which processes descend from a child: by its session, by parentage, and by the cookie in their environment.
+"""Which processes descend from a child: by session, by parentage, and by the cookie in their environment.
 
 A process that forks twice loses its parent, one that calls setsid leaves the session, one that clears its environment
-drops the cookie: it takes all three to be missed. Orphans become children of hotpipe
-(PR_SET_CHILD_SUBREAPER, prctl(2)), so none of them is ever out of reach.
+drops the cookie. `Family` is lost only by those who did all three before anybody looked. As orphans they become
+children of hotpipe itself (PR_SET_CHILD_SUBREAPER, prctl(2)), so `Everyone` still finds them.
 """
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import psutil
 
-NO_SESSION = -1
+
+class Session:
+    """Who is left in the session of a child, in whatever process group."""
+
+    def __init__(self, session: int) -> None:
+        self.groups: set[int] = set()  # in which any of them was ever seen
+        self._sessions = {session}
+
+    def living(self) -> list[psutil.Process]:
+        """Those that are alive now; no zombies. Blocks for some milliseconds."""
+        return _living(self._found())
+
+    def _found(self) -> list[int]:
+        found = []
+        for pid in reversed(psutil.pids()):  # the youngest first: some flee from fork to fork
+            group, session = _group(pid), _session(pid)
+            if pid != os.getpid() and (session in self._sessions or self._claims(pid)):
+                found.append(pid)
+                self.groups |= {group} - {_group(0), 0}
+                self._sessions |= {session} - {_session(0), 0}
+        return found
+
+    def _claims(self, pid: int) -> bool:  # noqa: ARG002 - a family looks at it
+        return False
 
 
-def of(session: int, cookie: str) -> list[psutil.Process]:
-    """The living processes of `session`, those with `cookie` in their environment, and their children; no zombies."""
-    found: dict[int, psutil.Process] = {}
-    mark = os.fsencode(cookie)
-    for pid in psutil.pids():
-        if pid != os.getpid() and (_session(pid) == session or _has_mark(pid, mark)):
-            with contextlib.suppress(psutil.Error):
-                found[pid] = psutil.Process(pid)
-    for process in list(found.values()):
-        with contextlib.suppress(psutil.Error):
-            found.update((kid.pid, kid) for kid in process.children(recursive=True))
-    return [process for process in found.values() if _lives(process)]
+class Family(Session):
+    """All that descends from a child. Whom it has seen once, it does not lose again."""
+
+    def __init__(self, session: int, cookie: str) -> None:
+        super().__init__(session)
+        self._mark = os.fsencode(cookie)
+        self._seen: dict[int, psutil.Process] = {}
+
+    def living(self) -> list[psutil.Process]:
+        found = [*self._seen.values(), *_living(self._found())]
+        self._seen = {process.pid: process for process in _with_children(found) if _lives(process)}
+        self._sessions |= {_session(pid) for pid in self._seen} - {_session(0), 0}
+        return list(self._seen.values())
+
+    def _claims(self, pid: int) -> bool:
+        return _has_mark(pid, self._mark)
 
 
-def bury(group: int, orphans: Iterable[int]) -> None:
-    """Reap what died in the process group and among `orphans`; never waits for the children of anybody else."""
+class Everyone:
+    """All that was started since this was made: by what their cookies have in common, and by adoption."""
+
+    def __init__(self, cookies: str) -> None:
+        self._mark = os.fsencode(cookies)
+        self._foreign = set(psutil.Process().children())
+
+    def living(self) -> list[psutil.Process]:
+        marked = _living(pid for pid in psutil.pids() if pid != os.getpid() and _has_mark(pid, self._mark))
+        return [process for process in _with_children([*marked, *self._adopted()]) if _lives(process)]
+
+    def _adopted(self) -> list[psutil.Process]:
+        """Children are given a session of their own; what else hotpipe runs (git) shares hotpipe's."""
+        children = set(psutil.Process().children()) - self._foreign
+        return [child for child in children if _session(child.pid) != _session(0)]
+
+
+def bury(owned: Container[int]) -> int:
+    """Reap the adopted that have died, and count them.
+
+    Never those `owned`, for whose end somebody waits, nor any in hotpipe's own session: those are somebody else's.
+    """
+    buried = 0
+    if not hasattr(os, "waitid"):  # macOS: nobody is adopted there
+        return buried
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-group, os.WNOHANG)[0]:
-            pass
-    for pid in orphans:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+        while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if dead.si_pid in owned or _session(dead.si_pid) == _session(0):
+                break  # those behind it are seen when it has been reaped
+            os.waitpid(dead.si_pid, os.WNOHANG)
+            buried += 1
+    return buried
+
+
+def _living(pids: Iterable[int]) -> list[psutil.Process]:
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            found.append(psutil.Process(pid))
+    return [process for process in found if _lives(process)]
+
+
+def _with_children(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    found = {process.pid: process for process in processes}
+    below: set[int] = set()  # of one that was asked already: each question reads all of /proc
+    for process in list(found.values()):
+        if process.pid not in below:
+            with contextlib.suppress(psutil.Error):
+                children = {child.pid: child for child in process.children(recursive=True)}
+                below |= children.keys()
+                found |= children
+    return list(found.values())
 
 
 def _session(pid: int) -> int:
     try:
         return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
     except OSError:
         return 0
 
@@ -55,6 +133,6 @@ def _has_mark(pid: int, mark: bytes) -> bool:
 
 def _lives(process: psutil.Process) -> bool:
     try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False

@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Protocol
 
 import anyio
@@ -64,6 +65,7 @@ class System:
         self._children: dict[int, Child] = {}
         self._prefix = f"{os.getpid()}.{os.urandom(6).hex()}."
         self._count = 0
+        self._everyone = kin.Everyone(self._prefix)
         _close_on_exec()
         _become_subreaper()
 
@@ -78,20 +80,21 @@ class System:
         started = self._children.get(child.pid)
         if started is None:
             return False
+        family = kin.Family(child.pid, started.cookie)
         with anyio.move_on_after(grace_s):
-            await self._end(started, getattr(signal, f"SIG{with_signal}"))
+            await self._end(started, family, getattr(signal, f"SIG{with_signal}"))
             return False
         with anyio.move_on_after(_KILL_PATIENCE_S):
-            await self._end(started, signal.SIGKILL)
+            await self._end(started, family, signal.SIGKILL)
         return True
 
     async def tidy(self, child: Running) -> None:
-        self._children.pop(child.pid, None)
+        finished = self._children.get(child.pid)
+        if finished is None:
+            return
         for number in (signal.SIGTERM, signal.SIGKILL):
             with anyio.move_on_after(_TIDY_PATIENCE_S):
-                while _signal_group(child.pid, number):
-                    kin.bury(child.pid, ())
-                    await anyio.sleep(_LOOK_AGAIN_S)
+                await self._end(finished, kin.Session(child.pid), number)
                 return
 
     async def close(self) -> None:
@@ -99,32 +102,38 @@ class System:
         for child in list(self._children.values()):
             await self.stop(child, "KILL", _KILL_PATIENCE_S)
         with anyio.move_on_after(_KILL_PATIENCE_S):
-            while left := await anyio.to_thread.run_sync(kin.of, kin.NO_SESSION, self._prefix):
+            while left := await anyio.to_thread.run_sync(self._everyone.living):
                 for process in left:
                     _signal(process, signal.SIGKILL)
                 await anyio.sleep(_LOOK_AGAIN_S)
+        kin.bury(self._children)
 
     def kill_at_once(self) -> None:
         """No grace, no waiting for the loop: SIGKILL to all that was ever started, for the second Ctrl-C."""
         for _ in range(_ROUNDS):
-            left = kin.of(kin.NO_SESSION, self._prefix)
+            left = self._everyone.living()
             for process in left:
                 _signal(process, signal.SIGKILL)
             if not left:
                 break
 
-    async def _end(self, child: Child, number: int) -> None:
+    async def _end(self, child: Child, members: kin.Session, number: int) -> None:
         """Signal everyone once (with SIGKILL: until it works), and wait until nobody is left."""
-        _signal_group(child.pid, number)
-        signalled: set[int] = set()
-        while members := await anyio.to_thread.run_sync(kin.of, child.pid, child.cookie):
-            for process in members:
-                if number == signal.SIGKILL or not (process.pid in signalled or _in_group(process, child.pid)):
+        living = await anyio.to_thread.run_sync(members.living)  # before a death makes orphans, who are hard to place
+        by_group = child.exit is None  # once it is reaped, its pid may be another's
+        if by_group:
+            _signal_group(child.pid, number)
+        told: set[int] = set()
+        # Who has died unseen may have forked just before: then it takes another look.
+        while living or (child.exit is not None and kin.bury(self._children)):
+            if number == signal.SIGKILL:
+                _kill(members.groups, living)
+            for process in living:
+                if not (process.pid in told or (by_group and _in_group(process, child))):
                     _signal(process, number)
-                signalled.add(process.pid)
+            told |= {process.pid for process in living}
             await _pause(child)
-            if child.exit is not None:  # it has been reaped by its owner
-                kin.bury(child.pid, signalled)
+            living = await anyio.to_thread.run_sync(members.living)
         await child.wait()
         self._children.pop(child.pid, None)
 
@@ -138,15 +147,16 @@ async def _pause(child: Child) -> None:
             await anyio.sleep(_LOOK_AGAIN_S)
 
 
-def _signal_group(group: int, number: int) -> bool:
-    """False if nobody is left in it. A group whose leader is not reaped yet, or has zombies, counts as alive."""
-    try:
+def _kill(groups: Iterable[int], processes: Iterable[psutil.Process]) -> None:
+    for group in groups:  # at one blow, so that nobody flees from fork to fork
+        _signal_group(group, signal.SIGKILL)
+    for process in processes:
+        _signal(process, signal.SIGKILL)
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, if only zombies are left
         os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # macOS, where only zombies are left
-        return False
-    return True
 
 
 def _signal(process: psutil.Process, number: int) -> None:
@@ -154,9 +164,9 @@ def _signal(process: psutil.Process, number: int) -> None:
         process.send_signal(number)
 
 
-def _in_group(process: psutil.Process, group: int) -> bool:
+def _in_group(process: psutil.Process, leader: Child) -> bool:
     try:
-        return os.getpgid(process.pid) == group
+        return os.getpgid(process.pid) == leader.pid
     except OSError:
         return True  # it is gone
 

@@ -10,7 +10,6 @@ from hotpipe.config.file import Project
 from hotpipe.config.model import Server
 from hotpipe.errors import SpawnError
 from hotpipe.events import Emit, ServerOutput, Stream
-from hotpipe.process.child import Exit
 from hotpipe.process.command import Command, environment
 from hotpipe.process.system import Processes, Running
 from hotpipe.server import lifecycle, ready
@@ -66,16 +65,25 @@ async def attend(
         tell(lifecycle.NotSpawned(number, f"{error.message}{f' ({error.hint})' if error.hint else ''}"))
         return
     tell(lifecycle.Spawned(number, child.pid))
-    ended: Exit | None = None
-    with scope:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch_readiness, setting, number, tell)
-            ended = await child.finish(_output(setting, number))
-            tasks.cancel_scope.cancel()
-    with anyio.CancelScope(shield=True):
-        killed = await _clear(setting, child)
-    ended = child.exit or ended
+    async with anyio.create_task_group() as listening:
+        # To the very end: a server that is being stopped may have something to say, and SIGPIPE would cut it short.
+        listening.start_soon(child.finish, _output(setting, number))
+        with scope:
+            await _until_ended(setting, number, child, tell)
+        with anyio.CancelScope(shield=True):
+            killed = await _clear(setting, child)
+        listening.cancel_scope.cancel()
+    for held in setting.sockets:
+        held.renew()
+    ended = child.exit
     tell(lifecycle.Ended(number, ended.code if ended else None, ended.signal if ended else None, killed))
+
+
+async def _until_ended(setting: Setting, number: int, child: Running, tell: Callable[[lifecycle.Input], None]) -> None:
+    async with anyio.create_task_group() as watching:
+        watching.start_soon(_watch_readiness, setting, number, tell)
+        await child.wait()
+        watching.cancel_scope.cancel()
 
 
 async def _clear(setting: Setting, child: Running) -> bool:

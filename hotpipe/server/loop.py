@@ -34,6 +34,10 @@ class ServerLoop:
 
     async def run(self) -> None:
         """Serve until stopped."""
+        with self._send, self._inbox, self._touched, self._records:
+            await self._run()
+
+    async def _run(self) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._touches.run, self._on_touch)
             tasks.start_soon(self._requests)

@@ -5,6 +5,7 @@ import errno
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -56,6 +57,11 @@ class Held:
         with contextlib.suppress(OSError):
             self.socket.listen(self.listen.backlog)
 
+    def renew(self) -> None:
+        """Undo what a generation may have left behind: O_NONBLOCK (open(2)) and shutdown(2) outlive it on our copy."""
+        self.socket.setblocking(True)
+        self.listen_again()
+
 
 def open_all(server: Server) -> tuple[Held, ...]:
     """All sockets of a server, listening; raises SocketError, and then none stays open."""
@@ -81,8 +87,8 @@ def _open(listen: Listen) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except socket.gaierror as error:
-        raise SocketError(f"cannot listen on {where}: no such host ({error.strerror})") from error
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: what cannot even be a name, "a..b"
+        raise SocketError(f"cannot listen on {where}: no such host ({error.args[-1]})") from error
     opened = socket.socket(family, kind, protocol)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,11 +114,24 @@ def _cannot_listen(listen: Listen, where: str, error: OSError) -> SocketError:
 def _holders(port: int) -> Iterator[str]:
     """Who listens on `port`, as far as this user may know."""
     with contextlib.suppress(psutil.Error, OSError):
-        listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-        pids = {c.pid for c in listening if getattr(c.laddr, "port", None) == port}
-        for pid in sorted(filter(None, pids)):
+        listening = (c for c in psutil.net_connections("tcp") if _is_listening(c, port))
+        for pid in sorted({c.pid for c in listening if c.pid}):
             with contextlib.suppress(psutil.Error):
-                yield f"{psutil.Process(pid).name()} (pid {pid})"
+                holder = _first_holder(psutil.Process(pid), port)
+                yield f"{holder.name()} (pid {holder.pid})"
+
+
+def _first_holder(holder: psutil.Process, port: int) -> psutil.Process:
+    """Of those who share the socket the one that handed it down: to stop a worker gives no port back."""
+    for parent in holder.parents():
+        with contextlib.suppress(psutil.Error):
+            if any(_is_listening(c, port) for c in parent.net_connections("tcp")):
+                holder = parent
+    return holder
+
+
+def _is_listening(connection: Any, port: int) -> bool:
+    return connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port
 
 
 def _joined(host: str, port: int) -> str:
