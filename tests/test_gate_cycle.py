@@ -167,6 +167,30 @@ def test_a_stage_that_writes_a_watched_file_each_time_cannot_spin() -> None:  # 
     assert deeds(cycle.step(state, Changed(("other",), (), "T"), 0.5)[1]) == [StartStage(run + 1, "fix")]
 
 
+def green_run(state: cycle.State, at: float) -> cycle.State:
+    run = state.past.runs
+    for given in (StageEnded(run, "test", "passed"), Confirmed(run, "T"), Touched(run)):
+        state, _ = cycle.step(state, given, at)
+    return state
+
+
+def echoed(times: int, every_s: float) -> cycle.State:
+    """After so many runs, each followed by a change of the same file."""
+    state, _ = cycle.step(Idle(Past(("test",))), Requested("T"), 0.0)
+    for time in range(times):
+        state = green_run(state, time * every_s)
+        state, _ = cycle.step(state, Changed(("server.pid",), (), "T"), (time + 1) * every_s)
+    return state
+
+
+def test_a_server_that_writes_a_watched_file_when_it_starts_cannot_spin() -> None:  # watchexec #40, tilt #3404
+    assert isinstance(echoed(cycle.PATIENCE, every_s=cycle.ECHO_S / 2), Resting)
+
+
+def test_somebody_who_saves_the_same_file_again_and_again_never_waits() -> None:
+    assert isinstance(echoed(3 * cycle.PATIENCE, every_s=cycle.ECHO_S), cycle.Running)
+
+
 def test_saves_of_different_files_are_no_loop() -> None:
     state: cycle.State = Idle(Past(("slow",)))
     state, _ = cycle.step(state, Requested("T"), 0.0)

@@ -39,7 +39,7 @@ class Shown:
         """https://no-color.org, and FORCE_COLOR as in the node and Python worlds."""
         if self.no_color or os.environ.get("NO_COLOR"):
             return False
-        return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
+        return bool(os.environ.get("FORCE_COLOR")) or (_is_terminal() and os.environ.get("TERM") != "dumb")
 
 
 def face_options(function: _F) -> _F:
@@ -74,5 +74,9 @@ def project(config_file: str | None) -> Project:
     return file.load(config_file, here)
 
 
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()  # None: it was closed, as in `hotpipe check >&-`
+
+
 def _speaks_unicode() -> bool:
-    return "utf" in (sys.stdout.encoding or "").lower()
+    return sys.stdout is not None and "utf" in (sys.stdout.encoding or "").lower()

@@ -19,6 +19,7 @@ for a scratch file of the stage's own; without that, tests that make one could n
 Nor is there a stale red: a failure is said at once, and the stages run again if the tree turns out not to have stood.
 """
 
+import math
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -31,6 +32,7 @@ from hotpipe.gate import plan
 RETRY_S = 1.0  # between attempts to write a trigger
 PATIENCE = 8  # runs in a row that the same files may undo before the gate slows down
 LONGEST_REST_S = 30.0
+ECHO_S = 2.0  # so soon after a run, a change may be its echo: what the restarted server writes, say
 
 
 class Run(Struct, frozen=True):
@@ -43,7 +45,7 @@ class Run(Struct, frozen=True):
 
 class Past(Struct, frozen=True):
     """What outlives a run: the stages, how many runs there were, what has changed since the last green one, and how
-    often in a row the same files undid a run."""
+    often in a row the same files undid a run or followed at its heels."""
 
     stages: tuple[str, ...]
     runs: int = 0
@@ -53,9 +55,10 @@ class Past(Struct, frozen=True):
 
 
 class Idle(Struct, frozen=True):
-    """Nothing to do."""
+    """Nothing to do since `since`."""
 
     past: Past
+    since: float = -math.inf
 
 
 class Running(Struct, frozen=True):
@@ -312,6 +315,8 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
     match state:
         case Idle() | Resting() | Untouched() if not given.paths:
             return replace(state, past=past)
+        case Idle(_, since) if deciding.now - since < ECHO_S:
+            return deciding.start_or_rest(_undone(past, given), given.tree)
         case Idle() | Resting() | Untouched():
             return deciding.start(_settled(past), given.tree)
         case Running():
@@ -381,7 +386,7 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
 def _confirmed(state: State, given: Confirmed, deciding: _Step) -> State:
     match state:
         case Reviewing(past, run) if run.number == given.run:
-            return Idle(_settled(past))
+            return Idle(past, deciding.now)
         case Confirming(past, run) | Untouched(past, run) if run.number == given.run:
             if given.tree != run.tree:  # cannot be: the difference would have been told before
                 return deciding.renew(past, run, given.tree)
@@ -395,9 +400,9 @@ def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deci
     match state, given:
         case Touching(past, run), Touched(number) if run.number == number:
             deciding.finish(run, "green")
-            return Idle(replace(_settled(past), since_green=frozenset()))
+            return Idle(replace(past, since_green=frozenset()), deciding.now)
         case Untouched(past, run), Touched(number) if run.number == number:
-            return Idle(replace(_settled(past), since_green=frozenset()))
+            return Idle(replace(past, since_green=frozenset()), deciding.now)
         case ((Touching(past, run) | Untouched(past, run)), Disturbed(number)) if run.number == number:
             deciding.actions.append(Confirm(run.number))
             return Confirming(past, run) if isinstance(state, Touching) else state
@@ -430,6 +435,6 @@ def _self_made(past: Past) -> Warned:
     shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     return Warned(
         code="run.undone",
-        message=f"{shown}: written during {past.undone} runs in a row, so none of them could be trusted",
-        hint="if a stage writes it, add it to ignore under [watch]",
+        message=f"{shown}: written during or right after {past.undone} runs in a row; the next ones wait a little",
+        hint="if a stage or a server writes it, add it to ignore under [watch]",
     )

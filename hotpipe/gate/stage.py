@@ -46,11 +46,15 @@ class Task:
         self.emit(StageStarted(run=self.run, stage=self.name, command=str(self.command)))
         status: StageStatus = "cancelled"
         ended: Exit | None = None
-        with scope, anyio.move_on_after(self.stage.timeout) as limit:
-            ended = await child.finish(self._output())
-            status = "passed" if ended.returncode == 0 else "failed"
-        with anyio.CancelScope(shield=True):
-            await self._clear(child)
+        async with anyio.create_task_group() as listening:
+            # To the very end: SIGPIPE must not cut short what a stage does and says when it is stopped.
+            listening.start_soon(child.finish, self._output())
+            with scope, anyio.move_on_after(self.stage.timeout) as limit:
+                ended = await child.wait()
+                status = "passed" if ended.returncode == 0 else "failed"
+            with anyio.CancelScope(shield=True):
+                await self._clear(child)
+            listening.cancel_scope.cancel()
         if limit.cancelled_caught:
             status = "timed_out"
         self._finished(status, ended.returncode if ended else None, began)

@@ -33,5 +33,12 @@ async def show(face: Face, inbox: Inbox) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    if sys.stdout is None:  # closed by whoever started hotpipe
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # a log on a full disk, say: lines are lost there, and the servers go on
+        pass
