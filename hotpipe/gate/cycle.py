@@ -33,6 +33,7 @@ RETRY_S = 1.0  # between attempts to write a trigger
 PATIENCE = 8  # runs in a row that the same files may undo before the gate slows down
 LONGEST_REST_S = 30.0
 ECHO_S = 2.0  # so soon after a run, a change may be its echo: what the restarted server writes, say
+MANY_ECHOES = 20  # in a row, of the same files; somebody who saves by hand is told as well, but never kept waiting
 
 
 class Run(Struct, frozen=True):
@@ -44,14 +45,16 @@ class Run(Struct, frozen=True):
 
 
 class Past(Struct, frozen=True):
-    """What outlives a run: the stages, how many runs there were, what has changed since the last green one, and how
-    often in a row the same files undid a run or followed at its heels."""
+    """What outlives a run: the stages, how many runs there were, what has changed since the last green one, how often
+    in a row the same files undid a run, and how often they changed at the heels of one."""
 
     stages: tuple[str, ...]
     runs: int = 0
     since_green: frozenset[str] = frozenset()
     undone_by: frozenset[str] = frozenset()
     undone: int = 0
+    echoed_by: frozenset[str] = frozenset()
+    echoes: int = 0
 
 
 class Idle(Struct, frozen=True):
@@ -276,10 +279,30 @@ class _Step(Struct):
         if past.undone < PATIENCE:
             return self.start(past, tree)
         if past.undone == PATIENCE:
-            self.emit(_self_made(past))
+            self.emit(
+                Warned(
+                    code="run.undone",
+                    message=f"{_some(past.undone_by)}: written during {PATIENCE} runs in a row, none of which counts",
+                    hint="if a stage writes it, add it to ignore under [watch]; the next runs wait a little",
+                )
+            )
         until = self.now + min(2.0 ** (past.undone - PATIENCE), LONGEST_REST_S)
         self.actions.append(Wake(until))
         return Resting(past, tree, until)
+
+    def heed_echo(self, past: Past, given: Changed) -> Past:
+        """Count a change that came at the heels of a run, and say so when there have been too many of them."""
+        by = frozenset(given.paths)
+        past = replace(past, echoed_by=by, echoes=past.echoes + 1 if by == past.echoed_by else 1)
+        if past.echoes == MANY_ECHOES:
+            self.emit(
+                Warned(
+                    code="run.echoed",
+                    message=f"{_some(by)}: changed right after each of the last {MANY_ECHOES} runs",
+                    hint="if a server writes it when it starts, add it to ignore under [watch]",
+                )
+            )
+        return past
 
     def emit(self, event: AnyEvent) -> None:
         self.actions.append(Emit(event))
@@ -316,9 +339,9 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
         case Idle() | Resting() | Untouched() if not given.paths:
             return replace(state, past=past)
         case Idle(_, since) if deciding.now - since < ECHO_S:
-            return deciding.start_or_rest(_undone(past, given), given.tree)
+            return deciding.start(_settled(deciding.heed_echo(past, given)), given.tree)
         case Idle() | Resting() | Untouched():
-            return deciding.start(_settled(past), given.tree)
+            return deciding.start(replace(_settled(past), echoes=0), given.tree)
         case Running():
             deciding.actions.append(CancelStage(state.stage))
             return Superseded(_undone(past, given), state.run, state.stage, given.tree)
@@ -430,11 +453,7 @@ def _settled(past: Past) -> Past:
     return replace(past, undone_by=frozenset(), undone=0)
 
 
-def _self_made(past: Past) -> Warned:
-    paths = sorted(past.undone_by)
-    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-    return Warned(
-        code="run.undone",
-        message=f"{shown}: written during or right after {past.undone} runs in a row; the next ones wait a little",
-        hint="if a stage or a server writes it, add it to ignore under [watch]",
-    )
+def _some(paths: frozenset[str]) -> str:
+    """The first few of them."""
+    first, more = sorted(paths)[:3], len(paths) - 3
+    return f"{', '.join(first)} and {more} more" if more > 0 else ", ".join(first)

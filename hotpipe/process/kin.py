@@ -1,7 +1,7 @@
 """Which processes descend from a child: by session, by parentage, and by the cookie in their environment.
 
 A process that forks twice loses its parent, one that calls setsid leaves the session, one that clears its environment
-drops the cookie. `Family` is lost only by those who did all three before anybody looked. As orphans they become
+drops the cookie. `Family` loses only those who did all three before anybody looked. As orphans they become
 children of hotpipe itself (PR_SET_CHILD_SUBREAPER, prctl(2)), so `Everyone` still finds them.
 """
 
@@ -26,30 +26,31 @@ class Session:
     def _found(self) -> list[int]:
         found = []
         for pid in reversed(psutil.pids()):  # the youngest first: some flee from fork to fork
-            group, session = _group(pid), _session(pid)
-            if pid != os.getpid() and (session in self._sessions or self._claims(pid)):
+            if pid != os.getpid() and (_session(pid) in self._sessions or self._claims(pid)):
                 found.append(pid)
-                self.groups |= {group} - {_group(0), 0}
-                self._sessions |= {session} - {_session(0), 0}
+                self._note(pid)
         return found
+
+    def _note(self, pid: int) -> None:
+        self.groups |= {_group(pid)} - {_group(0), 0}
+        self._sessions |= {_session(pid)} - {_session(0), 0}
 
     def _claims(self, pid: int) -> bool:  # noqa: ARG002 - a family looks at it
         return False
 
 
 class Family(Session):
-    """All that descends from a child. Whom it has seen once, it does not lose again."""
+    """All that descends from a child. Once it has seen a session, it does not lose it again."""
 
     def __init__(self, session: int, cookie: str) -> None:
         super().__init__(session)
         self._mark = os.fsencode(cookie)
-        self._seen: dict[int, psutil.Process] = {}
 
     def living(self) -> list[psutil.Process]:
-        found = [*self._seen.values(), *_living(self._found())]
-        self._seen = {process.pid: process for process in _with_children(found) if _lives(process)}
-        self._sessions |= {_session(pid) for pid in self._seen} - {_session(0), 0}
-        return list(self._seen.values())
+        living = [process for process in _with_children(_living(self._found())) if _lives(process)]
+        for process in living:
+            self._note(process.pid)
+        return living
 
     def _claims(self, pid: int) -> bool:
         return _has_mark(pid, self._mark)

@@ -9,7 +9,6 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable
 from typing import Protocol
 
 import anyio
@@ -118,20 +117,15 @@ class System:
                 break
 
     async def _end(self, child: Child, members: kin.Session, number: int) -> None:
-        """Signal everyone once (with SIGKILL: until it works), and wait until nobody is left."""
-        living = await anyio.to_thread.run_sync(members.living)  # before a death makes orphans, who are hard to place
-        by_group = child.exit is None  # once it is reaped, its pid may be another's
-        if by_group:
-            _signal_group(child.pid, number)
+        """Signal each process group once (with SIGKILL: until it works), and wait until nobody is left."""
         told: set[int] = set()
+        living = await anyio.to_thread.run_sync(members.living)  # before a death makes orphans, who are hard to place
         # Who has died unseen may have forked just before: then it takes another look.
         while living or (child.exit is not None and kin.bury(self._children)):
-            if number == signal.SIGKILL:
-                _kill(members.groups, living)
-            for process in living:
-                if not (process.pid in told or (by_group and _in_group(process, child))):
-                    _signal(process, number)
-            told |= {process.pid for process in living}
+            for group in members.groups - told:
+                _signal_group(group, number)
+            if number != signal.SIGKILL:  # what a program starts to clean up is not told: it may finish
+                told |= members.groups
             await _pause(child)
             living = await anyio.to_thread.run_sync(members.living)
         await child.wait()
@@ -147,13 +141,6 @@ async def _pause(child: Child) -> None:
             await anyio.sleep(_LOOK_AGAIN_S)
 
 
-def _kill(groups: Iterable[int], processes: Iterable[psutil.Process]) -> None:
-    for group in groups:  # at one blow, so that nobody flees from fork to fork
-        _signal_group(group, signal.SIGKILL)
-    for process in processes:
-        _signal(process, signal.SIGKILL)
-
-
 def _signal_group(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: macOS, if only zombies are left
         os.killpg(group, number)
@@ -162,13 +149,6 @@ def _signal_group(group: int, number: int) -> None:
 def _signal(process: psutil.Process, number: int) -> None:
     with contextlib.suppress(psutil.Error):
         process.send_signal(number)
-
-
-def _in_group(process: psutil.Process, leader: Child) -> bool:
-    try:
-        return os.getpgid(process.pid) == leader.pid
-    except OSError:
-        return True  # it is gone
 
 
 def _close_on_exec() -> None:

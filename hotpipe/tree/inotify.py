@@ -9,7 +9,7 @@ Invariant: whatever happens in a folder after `watch` returned is in some later 
 import ctypes
 import os
 import struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import anyio
 
@@ -28,11 +28,19 @@ _BUFFER = 1 << 18
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+Write = Literal["open", "whole", "gone"]
+
+
 class Suspect(NamedTuple):
-    """A path, relative to the root, at which something happened."""
+    """A path, relative to the root, at which something happened.
+
+    `write` is how the last of it left a file: being written to ("open", also where nobody knows), finished ("whole":
+    closed by its writer, or moved into place), or not there any more.
+    """
 
     path: str
     is_dir: bool
+    write: Write = "open"
 
 
 class Inotify:
@@ -55,6 +63,8 @@ class Inotify:
         watch = _checked(_libc.inotify_add_watch(self._descriptor, where, _INTEREST))
         if (former := self._folders.get(watch)) is not None:  # the same folder, perhaps under another name
             self._watches.pop(former, None)
+        if (earlier := self._watches.get(folder, watch)) != watch:  # another folder had this name
+            self._drop(earlier)
         self._folders[watch] = folder
         self._watches[folder] = watch
 
@@ -62,8 +72,7 @@ class Inotify:
         """Forget `folder`, whether or not it still exists."""
         watch = self._watches.pop(folder, None)
         if watch is not None and self._folders.get(watch) == folder:
-            del self._folders[watch]
-            _libc.inotify_rm_watch(self._descriptor, watch)
+            self._drop(watch)
 
     async def wait(self) -> None:
         """Until there is something to drain."""
@@ -71,7 +80,7 @@ class Inotify:
 
     def drain(self) -> tuple[set[Suspect], bool]:
         """All that has happened since the last call, and whether the kernel's queue ran over. Never waits."""
-        suspects: set[Suspect] = set()
+        suspects: dict[str, Suspect] = {}
         lost = False
         while buffer := self._read():
             offset = 0
@@ -81,8 +90,10 @@ class Inotify:
                 offset += _HEADER.size + length
                 lost = lost or bool(mask & _Q_OVERFLOW)
                 if (suspect := self._suspect(watch, mask, name)) is not None:
-                    suspects.add(suspect)
-        return suspects, lost
+                    if mask & _ATTRIB and (before := suspects.get(suspect.path)) is not None:
+                        suspect = before  # it neither begins nor ends a write
+                    suspects[suspect.path] = suspect
+        return set(suspects.values()), lost
 
     def close(self) -> None:
         """Give the watches back."""
@@ -93,27 +104,30 @@ class Inotify:
         if folder is None:
             return None
         if mask & _IGNORED:  # the kernel dropped the watch with its folder
-            del self._folders[watch]
+            self._folders.pop(watch, None)
             if self._watches.get(folder) == watch:
-                del self._watches[folder]
+                self._watches.pop(folder, None)
             return Suspect(folder, is_dir=True)
         if not name:
             return Suspect(folder, is_dir=True)
         path = f"{folder}/{os.fsdecode(name)}" if folder else os.fsdecode(name)
-        if mask & _ISDIR and mask & _MOVED_FROM:
-            self._forget_below(path)
-        return Suspect(path, is_dir=bool(mask & _ISDIR))
+        return Suspect(path, bool(mask & _ISDIR), _write(mask))
 
-    def _forget_below(self, path: str) -> None:
-        """A folder that was moved keeps its watches, which would go on reporting the old name."""
-        for folder in [f for f in self._watches if f == path or f.startswith(f"{path}/")]:
-            self.unwatch(folder)
+    def _drop(self, watch: int) -> None:
+        self._folders.pop(watch, None)
+        _libc.inotify_rm_watch(self._descriptor, watch)
 
     def _read(self) -> bytes:
         try:
             return os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
             return b""
+
+
+def _write(mask: int) -> Write:
+    if mask & (_CREATE | _MODIFY):
+        return "open"
+    return "gone" if mask & (_DELETE | _MOVED_FROM) else "whole"
 
 
 def _checked(result: int) -> int:

@@ -9,7 +9,7 @@ Invariant: every folder is under watch before it is listed, so nothing can appea
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from hotpipe.tree import identity
@@ -31,6 +31,8 @@ class Folders(NamedTuple):
     unwatch: Callable[[str], None]
 
 
+_Marks = tuple[Stat | None, ...]  # of a folder's ignore files, as they were before they were read
+_FEW, _SMALL = 4, 1 << 18  # files, bytes
 UNWATCHED = Folders(lambda _: None, lambda _: None)
 
 
@@ -39,6 +41,7 @@ class Snapshot:
 
     def __init__(self, root: str, roots: Iterable[str], ignore: Ignore, folders: Folders = UNWATCHED) -> None:
         self.root = os.fsencode(root)
+        self._where = os.fsdecode(root)
         self.roots = tuple(_normal(path) for path in roots)
         self.ignore = ignore
         self.entries: dict[str, Entry] = {}
@@ -49,6 +52,7 @@ class Snapshot:
         self._changed: set[str] = set()
         self._touched: set[str] = set()
         self._rules = self._rule_marks()
+        self._obeyed: dict[str, _Marks] = {}
 
     @property
     def tree(self) -> str:
@@ -57,6 +61,9 @@ class Snapshot:
 
     def covers(self, path: str, *, is_dir: bool) -> bool:
         """Whether a change of `path` can concern this tree."""
+        folder, _, name = path.rpartition("/")
+        if name in IGNORE_FILES:  # it is obeyed, even where it is ignored itself
+            path, is_dir = folder, True
         if path in self.folders or path in self.entries or path in self._anchors:
             return True
         return self._inside(path) and not self.ignore.ignored(path, is_dir)
@@ -69,17 +76,28 @@ class Snapshot:
         self._anchor()
         return Delta(tuple(sorted(self._changed)), tuple(sorted(self._touched - self._changed)))
 
-    def differing(self) -> set[str]:
-        """A sweep: the suspects that a stat of every file gives. Changes nothing, so it may run beside `refresh`."""
+    def is_quick(self, suspects: Collection[str]) -> bool:
+        """Whether a refresh takes less time than the way to a thread and back: a few small files."""
+        return len(suspects) <= _FEW and all(map(self._is_small_file, suspects))
+
+    def differing(self, given_up: Callable[[], bool] = lambda: False) -> set[str]:
+        """A sweep: the suspects that a stat of every file gives. Changes nothing, so it may run beside `refresh`.
+        Ends early, with some of them, once it is `given_up`."""
         if self._rule_marks() != self._rules:
             return {""}
         suspects: set[str] = set()
         for root in self.roots:
             if root in self.folders:
-                self._sweep(root, suspects)
+                self._sweep(root, suspects, given_up)
             else:
                 self._compare(root, self._stat(root), suspects)
         return suspects
+
+    def _is_small_file(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        found = self._stat(path)
+        small = found is None or (stat.S_ISREG(found.mode) and found.size <= _SMALL)
+        return small and folder in self.folders and path not in self.folders and name not in IGNORE_FILES
 
     def _widened(self, suspects: Iterable[str]) -> Iterator[str]:
         """A changed ignore file makes its whole folder suspect; a path in a folder not listed yet, that folder."""
@@ -87,7 +105,7 @@ class Snapshot:
             folder, _, name = path.rpartition("/")
             if name in IGNORE_FILES:
                 self.ignore.reload(folder)
-                yield folder
+                yield self._nearest_listed(folder)
             elif path == "" and self._rules != (marks := self._rule_marks()):
                 self._rules = marks
                 self.ignore.reload("")
@@ -126,56 +144,78 @@ class Snapshot:
         while waiting:
             folder = waiting.pop()
             self._watch.watch(folder)
+            self._obey(folder)
             known = self.folders.get(folder, set())
             seen: set[str] = set()
-            for name, path, found in self._scan(folder):
-                seen.add(name)
-                if found is None:
+            for name, path, item in self._items(folder):
+                if item is None:
+                    seen.add(name)
                     self._forget_file(path)
                     waiting.append(path)
-                else:
+                elif (found := _item_stat(item)) is not None:
+                    seen.add(name)
                     self._forget_folder(path)
                     self._read(path, found)
             for name in known - seen:
                 self._forget(_join(folder, name))
             self.folders[folder] = seen
 
-    def _sweep(self, top: str, suspects: set[str]) -> None:
+    def _sweep(self, top: str, suspects: set[str], given_up: Callable[[], bool]) -> None:
         waiting = [top]
-        while waiting:
+        while waiting and not given_up():
             folder = waiting.pop()
             known = self.folders.get(folder)
-            if known is None:
+            if known is None or self._obeyed.get(folder) != self._marks(folder):
                 suspects.add(folder)
                 continue
             seen: set[str] = set()
-            for name, path, found in self._scan(folder):
+            for name, path, item in self._items(folder, known):
                 seen.add(name)
-                if found is None:
+                if item is None:
                     waiting.append(path)
-                else:
-                    self._compare(path, found, suspects)
+                elif self._differs(path, item):
+                    suspects.add(path)
             suspects.update(_join(folder, name) for name in known - seen)
+
+    def _differs(self, path: str, item: os.DirEntry[str]) -> bool:
+        """Whether a file is another than when it was read. The innermost loop of a sweep."""
+        entry = self.entries.get(path)
+        try:
+            found = item.stat(follow_symlinks=False)
+        except OSError:
+            return entry is not None
+        if entry is None:
+            return Stat.of(found).counts()
+        return entry.racy or entry.stat != (
+            found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+        )  # fmt: skip
 
     def _compare(self, path: str, found: Stat | None, suspects: set[str]) -> None:
         entry = self.entries.get(path)
         if (entry is None) != (found is None) or (entry and (entry.stat != found or entry.racy)):
             suspects.add(path)
 
-    def _scan(self, folder: str) -> Iterator[tuple[str, str, Stat | None]]:
-        """Name, path and Stat of all that counts in a folder; None for a folder. What cannot be listed is empty."""
+    def _obey(self, folder: str) -> None:
+        """Have the folder's own ignore files read again if they changed: nobody may have noticed that."""
+        if self._obeyed.get(folder) != (marks := self._marks(folder)):
+            self._obeyed[folder] = marks
+            self.ignore.reload(folder)
+
+    def _marks(self, folder: str) -> "_Marks":
+        return tuple(self._stat(_join(folder, name)) for name in IGNORE_FILES)
+
+    def _items(self, folder: str, known: Container[str] = ()) -> Iterator[tuple[str, str, "os.DirEntry[str] | None"]]:
+        """Name, path and entry (None for a folder) of all that counts in a folder, `known` names without asking the
+        rules again. What cannot be listed is empty."""
         rules = self.ignore.folder(folder)
+        prefix = f"{folder}/" if folder else ""
         try:
-            with os.scandir(os.path.join(self.root, os.fsencode(folder))) as listing:
+            with os.scandir(os.path.join(self._where, folder)) as listing:
                 for item in listing:
-                    name = os.fsdecode(item.name)
+                    name = item.name
                     is_dir = item.is_dir(follow_symlinks=False)
-                    if rules.ignores(name, is_dir):
-                        continue
-                    if is_dir:
-                        yield name, _join(folder, name), None
-                    elif (found := _item_stat(item)) is not None:
-                        yield name, _join(folder, name), found
+                    if name in known or not rules.ignores(name, is_dir):
+                        yield name, prefix + name, None if is_dir else item
         except OSError:
             return
 
@@ -208,6 +248,7 @@ class Snapshot:
         if names is None:
             return
         self._watch.unwatch(path)
+        self._obeyed.pop(path, None)
         self.ignore.reload(path)
         for name in names:
             self._forget(_join(path, name))
@@ -225,12 +266,17 @@ class Snapshot:
     def _anchor(self) -> None:
         """A root that is a file, or is not there, is watched from the nearest folder that is."""
         for root in self.roots:
-            if root not in self.folders:
-                folder = root.rpartition("/")[0]
-                while folder and not os.path.isdir(os.path.join(self.root, os.fsencode(folder))):
-                    folder = folder.rpartition("/")[0]
-                self._anchors.update(_chain(folder, root))
+            folder = None
+            while root not in self.folders and folder != (nearest := self._nearest_folder(root)):
+                folder = nearest  # once more when it is under watch: by then there may be a nearer one
+                self._anchors.update((folder, *_chain(folder, root)))
                 self._watch.watch(folder)
+
+    def _nearest_folder(self, root: str) -> str:
+        folder = root.rpartition("/")[0]
+        while folder and not os.path.isdir(os.path.join(self.root, os.fsencode(folder))):
+            folder = folder.rpartition("/")[0]
+        return folder
 
     def _inside(self, path: str) -> bool:
         return any(not root or path == root or path.startswith(f"{root}/") for root in self.roots)
@@ -252,7 +298,7 @@ class Snapshot:
         return tuple(marks)
 
 
-def _item_stat(item: os.DirEntry[bytes]) -> Stat | None:
+def _item_stat(item: os.DirEntry[str]) -> Stat | None:
     try:
         found = Stat.of(item.stat(follow_symlinks=False))
     except OSError:

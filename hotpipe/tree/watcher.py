@@ -10,6 +10,7 @@ Invariant: when `still()` says true, everything that happened in the tree before
 import errno
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
@@ -25,8 +26,9 @@ from hotpipe.tree.inotify import Inotify, Suspect
 from hotpipe.tree.settle import settle
 from hotpipe.tree.sweep import Delta, Folders, Snapshot
 
-_SWEEP_S = 5.0  # between sweeps while nothing happens, at least
 _SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
+_WHOLE_S = 0.001  # of silence after a single whole save; its stragglers (a chmod, a backup removed) come within it
+_CALM_S = 0.1
 _BLIND_S, _BLIND_SHARE = 0.5, 20  # the same where folders could not be put under watch
 
 
@@ -58,18 +60,33 @@ class _Ring(NamedTuple):
 class Watcher:
     """The watched tree of one project. `run` it in a task; `on_change` is called from there and must not block."""
 
-    def __init__(self, root: str, watch: Watch, never: Iterable[str], on_change: Callable[[Change], None], emit: Emit):
+    sweep_s = 5.0
+    """Between sweeps while every folder is under watch, at least."""
+
+    def __init__(  # noqa: PLR0913 - a tree, two ears, and in tests a source
+        self,
+        root: str,
+        watch: Watch,
+        never: Iterable[str],
+        on_change: Callable[[Change], None],
+        emit: Emit,
+        *,
+        source: Callable[[str], Source] | None = None,
+    ) -> None:
+        """`source` is called with the root and raises OSError if it has no events to give; default: this platform's."""
         self._on_change = on_change
         self._emit = emit
-        self._quiet_s = float(watch.settle)
-        self._source = _source(root, emit)
+        self._settle_s = float(watch.settle)
+        self._source = _opened(source or _native_source(), root, emit)
         self._blind: set[str] = set()
         ignore = Ignore(root, extra=watch.ignore, never=tuple(never))
         self.snapshot = Snapshot(root, watch.paths, ignore, Folders(self._watch, self._unwatch))
         self._unseen: set[str] = set()
+        self._burst: dict[str, Suspect] = {}  # what has come since the last silence
+        self._burst_ended = -math.inf
         self._refreshing = False
         self._lost = False
-        self._told_blind = False
+        self._told_blind = self._source is None
         self._send, self._rings = anyio.create_memory_object_stream[_Ring](math.inf)
 
     @property
@@ -92,12 +109,15 @@ class Watcher:
                 if self._source is not None:
                     tasks.start_soon(self._listen, self._source)
         finally:
+            self._send.close()
+            self._rings.close()
             if self._source is not None:
                 self._source.close()
 
     async def confirm(self) -> str:
         """Look at every file once more; what differs is reported before this returns the id of the tree."""
-        self._unseen |= await anyio.to_thread.run_sync(self.snapshot.differing)
+        found = await self._differing()
+        self._unseen |= found  # in two lines: `x |= await y` would write back what x was before
         if not self.still():
             done = anyio.Event()
             self._send.send_nowait(_Ring("sweep", done))
@@ -115,16 +135,27 @@ class Watcher:
             await source.wait()
             if self._take():
                 await settle(self._quiet_s, source.wait, self._take)
+                self._burst.clear()
+                self._burst_ended = anyio.current_time()
                 self._send.send_nowait(_Ring("event"))
+
+    def _quiet_s(self) -> float:
+        """How long a silence ends what has come so far. One file, written whole, after a time of calm, is no burst: it
+        need not wait."""
+        arrived = [suspect for suspect in self._burst.values() if suspect.write == "whole"]
+        one_save = len(arrived) <= 1 and not any(s.is_dir or s.write == "open" for s in self._burst.values())
+        calm = anyio.current_time() - self._burst_ended > _CALM_S
+        return min(self._settle_s, _WHOLE_S) if one_save and calm and not self._lost else self._settle_s
 
     def _take(self) -> bool:
         """Move what the source has to the suspects; true if any of it can concern the tree, or some was lost."""
         if self._source is None:
             return False
         suspects, lost = self._source.drain()
-        relevant = {s.path for s in suspects if self.snapshot.covers(s.path, is_dir=s.is_dir)}
+        relevant = {s.path: s for s in suspects if self.snapshot.covers(s.path, is_dir=s.is_dir)}
         self._lost = self._lost or lost
-        self._unseen |= relevant
+        self._burst |= relevant
+        self._unseen |= relevant.keys()
         return bool(relevant) or lost
 
     async def _refresh(self) -> None:
@@ -132,9 +163,12 @@ class Watcher:
             self._refreshing = True
             if self._lost:  # the kernel's queue ran over (facts: 16,384 events)
                 self._lost = False
-                self._unseen |= await anyio.to_thread.run_sync(self.snapshot.differing)
+                self._unseen.add("")  # each folder is listed anew, and watched anew: its watch may have gone unnoticed
             suspects, self._unseen = self._unseen, set()
-            delta = await anyio.to_thread.run_sync(self.snapshot.refresh, suspects)
+            if self.snapshot.is_quick(suspects):
+                delta = self.snapshot.refresh(suspects)
+            else:
+                delta = await anyio.to_thread.run_sync(self.snapshot.refresh, suspects)
             self._refreshing = False
             if delta.changed or delta.touched:
                 self._on_change(Change(delta, ring.cause, self.tree))
@@ -145,19 +179,28 @@ class Watcher:
     async def _sweep(self) -> None:
         took_s = 0.0
         while True:
-            least_s, share = (_BLIND_S, _BLIND_SHARE) if self._blind else (_SWEEP_S, _SWEEP_SHARE)
+            least_s, share = (_BLIND_S, _BLIND_SHARE) if self._blind else (self.sweep_s, _SWEEP_SHARE)
             await anyio.sleep(max(least_s, took_s * share))
             began = time.monotonic()
-            if found := await anyio.to_thread.run_sync(self.snapshot.differing):
+            if found := await self._differing():
                 self._unseen |= found
                 self._send.send_nowait(_Ring("poll" if self._blind else "sweep"))
             took_s = time.monotonic() - began
+
+    async def _differing(self) -> set[str]:
+        """A sweep in a thread, which ends soon after this is cancelled."""
+        given_up = threading.Event()
+        try:
+            return await anyio.to_thread.run_sync(self.snapshot.differing, given_up.is_set, abandon_on_cancel=True)
+        finally:
+            given_up.set()
 
     def _dirs(self) -> int:
         return len(self.snapshot.folders)
 
     def _watch(self, folder: str) -> None:
         if self._source is None:
+            self._blind.add(folder)
             return
         try:
             self._source.watch(folder)
@@ -185,13 +228,17 @@ class Watcher:
         )
 
 
-def _source(root: str, emit: Emit) -> Source | None:
+def _native_source() -> Callable[[str], Source]:
     if sys.platform != "linux":
-        from hotpipe.tree.portable import Watchfiles  # noqa: PLC0415 - its import costs 20 ms and 2 MB that Linux need not pay
+        from hotpipe.tree.portable import Watchfiles  # noqa: PLC0415 - costs 20 ms and 2 MB that Linux need not pay
 
-        return Watchfiles(root)
+        return Watchfiles
+    return Inotify
+
+
+def _opened(source: Callable[[str], Source], root: str, emit: Emit) -> Source | None:
     try:
-        return Inotify(root)
+        return source(root)
     except OSError as error:
         hint = "sudo sysctl fs.inotify.max_user_instances=1024" if error.errno == errno.EMFILE else ""
         message = f"no events from the kernel ({error.strerror}): the tree is polled instead"
