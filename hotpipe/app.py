@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from hotpipe.bus import Bus, Inbox
 from hotpipe.config.file import Project
-from hotpipe.events import RunFinished
+from hotpipe.events import Ending, RunFinished
 from hotpipe.gate.loop import Gate
 from hotpipe.process.system import System
 from hotpipe.server import sockets
@@ -124,6 +124,7 @@ class _Session:
                 if self._stopping:
                     self.processes.kill_at_once()
                     os._exit(INTERRUPTED)
+                self.bus.emit(Ending())
                 self.stop(INTERRUPTED if number == signal.SIGINT else 0)
 
     async def judge(self, inbox: Inbox) -> None:

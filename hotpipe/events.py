@@ -174,10 +174,14 @@ class Warned(Event, frozen=True, tag="warning"):
     hint: str = ""
 
 
+class Ending(Event, frozen=True, tag="hotpipe.ending"):
+    """hotpipe was told to end, and stops everything in order."""
+
+
 AnyEvent = (
     WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinished | RunFinished
     | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive | ServerVerified
-    | ServerDraining | ServerStopped | ServerFailed | Warned
+    | ServerDraining | ServerStopped | ServerFailed | Warned | Ending
 )  # fmt: skip
 Output = StageOutput | ServerOutput
 Emit = Callable[[AnyEvent], None]

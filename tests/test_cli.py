@@ -120,7 +120,7 @@ class TestUsage:
     @pytest.mark.parametrize(
         "arguments, said",
         [
-            (["wacht"], "No such command 'wacht'"),
+            (["wacht"], "no such command 'wacht'; did you mean 'watch'?"),
             (["check", "--jsn"], "No such option"),
             (["check", "--json", "--plain"], "--json and --plain exclude each other"),
             (["check", "--config"], "requires an argument"),

@@ -184,7 +184,10 @@ class TestStages:
     def test_what_follows_from_the_rest_is_not_printed(self) -> None:
         change = ChangeDetected(paths=("a",), cause="event")
         touched = TriggerTouched(run=1, server="web", path=".trigger", tree=TREE)
-        assert shown(change, touched, ServerStarting(server="web", generation=1, pid=1, tree=None)) == ""
+        assert shown(ServerStarting(server="web", generation=1, pid=1, tree=None), change, touched) == ""
+
+    def test_a_gate_without_servers_says_what_it_touched(self) -> None:
+        assert shown(TriggerTouched(run=1, server=None, path=".trigger", tree=TREE)) == "  touched .trigger\n"
 
 
 class TestVerbose:
@@ -299,7 +302,10 @@ class TestServers:
 
     def test_or_that_nobody_does(self) -> None:
         failed = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None)
-        assert shown(failed) == "web ✗ generation 1: killed by SIGSEGV · nothing is served\n"
+        assert (
+            shown(failed)
+            == "web ✗ generation 1: killed by SIGSEGV · nobody answers until the next green run, or hotpipe trigger\n"
+        )
 
 
 class TestLongLogs:
@@ -332,7 +338,7 @@ class TestLongLogs:
         assert said[-104:-103] == ["web │ (381 earlier lines not shown)"]
         assert said[-4:] == [
             "web │ Traceback",
-            "web ✗ generation 1: exited with status 1 · nothing is served",
+            "web ✗ generation 1: exited with status 1 · nobody answers until the next green run, or hotpipe trigger",
             "",
             "▶ run 2 · HH:MM:SS",
         ]

@@ -22,9 +22,11 @@ class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
-            return None
+            from hotpipe.config.model import nearest
+
+            ctx.fail(f"no such command {cmd_name!r}{nearest(cmd_name, VERBS)}")
         command: click.Command = importlib.import_module(f"hotpipe.cli.{cmd_name}").command
         return command
 

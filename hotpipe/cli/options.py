@@ -50,7 +50,7 @@ def face_options(function: _F) -> _F:
             click.option("--json", is_flag=True, help="Events as JSON Lines on stdout, and nothing else there."),
             click.option("--plain", is_flag=True, help="Line by line (the default)."),
             click.option("--no-color", is_flag=True, help="Without colours; so does NO_COLOR=1."),
-            click.option("-q", "--quiet", is_flag=True, help="Only failures, and what is served."),
+            click.option("-q", "--quiet", is_flag=True, help="Only verdicts, failures and servers."),
             click.option("-v", "--verbose", is_flag=True, help="All output, as it comes."),
         )
     ):
@@ -62,6 +62,8 @@ def shown(given: dict[str, Any]) -> Shown:
     """From the values of `face_options`; raises click.UsageError where they contradict."""
     if given["json"] and given["plain"]:
         raise click.UsageError("--json and --plain exclude each other")
+    if given["quiet"] and given["verbose"]:
+        raise click.UsageError("-q and -v exclude each other")
     return Shown(given["json"], given["no_color"], given["quiet"], given["verbose"])
 
 

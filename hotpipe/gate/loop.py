@@ -5,6 +5,7 @@ steps the machine and performs the actions. Stages and sweeps run beside it and 
 """
 
 import math
+import os
 import time
 from typing import Protocol
 
@@ -14,10 +15,16 @@ from anyio.abc import TaskGroup
 from hotpipe import trigger
 from hotpipe.config.file import Project
 from hotpipe.errors import TriggerError
-from hotpipe.events import ChangeDetected, Emit, TriggerTouched, printable
+from hotpipe.events import ChangeDetected, Emit, TriggerTouched, Warned, printable
 from hotpipe.gate import cycle, stage
 from hotpipe.process.system import Processes
 from hotpipe.tree.watcher import Change
+
+_NOT_READ_AGAIN = Warned(
+    code="config.stale",
+    message="the configuration has changed; what is in force is what it said when hotpipe started",
+    hint="restart hotpipe",
+)
 
 
 class Tree(Protocol):
@@ -49,6 +56,8 @@ class Gate:
         paths = tuple(map(printable, change.delta.changed))
         if paths:
             self._emit(ChangeDetected(paths=paths, cause=change.cause))
+        if os.path.relpath(self._project.file, self._project.root) in change.delta.changed:
+            self._emit(_NOT_READ_AGAIN)
         self._tell(cycle.Changed(paths, tuple(map(printable, change.delta.touched)), change.tree))
 
     def request(self, tree: str) -> None:

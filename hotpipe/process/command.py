@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hotpipe.errors import SpawnError
 
@@ -17,7 +18,7 @@ _EXEC = 'cd -- "$1" && shift && exec "$@"'
 _EXEC_LISTENING = 'cd -- "$1" && shift && LISTEN_PID=$$ exec "$@"'
 
 _ASSIGNMENTS = re.compile(r"""(?:[A-Za-z_][A-Za-z0-9_]*=[^\s"'\\$`;&|<>()]*[ \t]+)+""")
-_JOINTS = (*";&|()#",)  # what makes more than one command of a text, at the start of a word
+_JOINTS = tuple(";&|()#")  # what makes more than one command of a text, at the start of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Command:
         return (os.path.abspath(found), *arguments)
 
 
+@lru_cache(maxsize=256)  # a stage is started again and again, and shlex takes its time
 def _script(text: str) -> str:
     """`text` for sh. A single command takes the place of its shell, and so has the pid that LISTEN_PID names."""
     text = text.strip()

@@ -100,7 +100,8 @@ async def _watch_readiness(setting: Setting, number: int, tell: Callable[[lifecy
             held.listen_again()
         tell(lifecycle.Ready(number, how))
         return
-    tell(lifecycle.Expired(number, f"accepted no connection within {setting.server.ready_timeout}"))
+    hint = "" if not setting.sockets or _uses_sockets(setting.server.run) else "; does its run use the socket, {fd}?"
+    tell(lifecycle.Expired(number, f"accepted no connection within {setting.server.ready_timeout}{hint}"))
 
 
 def _output(setting: Setting, number: int) -> Callable[[Stream, str], None]:
@@ -108,6 +109,10 @@ def _output(setting: Setting, number: int) -> Callable[[Stream, str], None]:
         setting.emit(ServerOutput(server=setting.name, generation=number, stream=stream, text=text))
 
     return line
+
+
+def _uses_sockets(run: str | tuple[str, ...]) -> bool:
+    return _PLACEHOLDER.search(run if isinstance(run, str) else " ".join(run)) is not None
 
 
 def _words(sockets: Sequence[Held]) -> Mapping[str, str]:

@@ -59,6 +59,10 @@ class Snapshot:
         """The id of the tree as far as it is known."""
         return identity.tree_id(self._total)
 
+    def missing(self) -> list[str]:
+        """The roots that are not there."""
+        return [root for root in self.roots if self._stat(root) is None]
+
     def covers(self, path: str, *, is_dir: bool) -> bool:
         """Whether a change of `path` can concern this tree."""
         folder, _, name = path.rpartition("/")

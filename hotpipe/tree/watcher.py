@@ -102,6 +102,7 @@ class Watcher:
             took_ms = (time.monotonic() - began) * 1e3
             self._emit(WatchReady(dirs=self._dirs(), files=len(self.snapshot.entries), took_ms=round(took_ms, 3)))
             self._tell_blind()
+            self._tell_missing()
             task_status.started()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._refresh)
@@ -214,6 +215,16 @@ class Watcher:
         self._blind.discard(folder)
         if self._source is not None:
             self._source.unwatch(folder)
+
+    def _tell_missing(self) -> None:
+        for path in self.snapshot.missing():
+            self._emit(
+                Warned(
+                    code="watch.missing",
+                    message=f"there is no {path!r} to watch yet",
+                    hint="if it is no slip of the pen in paths under [watch], it is watched as soon as it appears",
+                )
+            )
 
     def _tell_blind(self) -> None:
         if not self._blind or self._told_blind:

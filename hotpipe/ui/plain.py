@@ -15,6 +15,7 @@ from datetime import datetime
 from hotpipe.events import (
     AnyEvent,
     ChangeDetected,
+    Ending,
     RunFinished,
     RunStarted,
     ServerFailed,
@@ -28,6 +29,7 @@ from hotpipe.events import (
     StageStatus,
     Stamp,
     Stamped,
+    TriggerTouched,
     Warned,
     WatchReady,
 )
@@ -38,6 +40,7 @@ _MOST_PATHS = 3
 _COLUMN = 10  # so that durations stand in line before all stages are known
 _MOST_BELOW_RED = 20  # lines that a live server may write below a failure
 _LAST_WORDS = 100  # lines that are shown of what was held back, where the server died
+_NOBODY = "nobody answers until the next green run, or hotpipe trigger"
 _UNTOLD = frozenset({"skipped", "cancelled"})  # the line of the run says it
 _WEB = re.compile(r"(https?)\d*")
 _MARKS: dict[StageStatus, tuple[str, str]] = {
@@ -108,6 +111,8 @@ class Plain:
                 yield from self._server(event)
             case RunStarted():
                 yield from self._run_started(stamp, event)
+            case Ending():
+                yield self._paint("stopping… (once more kills)", "dim")
             case _ if not self._style.quiet:
                 yield from self._progress(event)
             case _:
@@ -130,6 +135,8 @@ class Plain:
                 yield self._paint(f"watching {files} in {folders} ({_duration(event.took_ms)})", "dim")
             case ChangeDetected() if self._style.verbose:
                 yield self._paint(f"{event.cause}: {_listed(event.paths)}", "dim")
+            case TriggerTouched() if not self._view.servers:
+                yield self._paint(f"  touched {event.path}", "dim")
             case StageOutput() if self._style.verbose:
                 yield f"  {self._paint(f'{event.stage} │', 'dim')} {_said(event.text)}"
             case StageFinished() if event.status not in _UNTOLD or self._style.verbose:
@@ -200,7 +207,7 @@ class Plain:
                     yield f"{name} {self._paint('✓ verified', 'green')}{self._dot}{self._generation(server)}"
             case ServerFailed():
                 yield from self._held_back(event.server)
-                rest = f"generation {event.serving} goes on serving" if event.serving else "nothing is served"
+                rest = f"generation {event.serving} goes on serving" if event.serving else _NOBODY
                 failed = self._paint(f"✗ generation {event.generation}: {event.reason}", "red")
                 yield f"{name} {failed}{self._dot}{rest}"
             case ServerStarting() | ServerStopped() if self._style.verbose:
