@@ -535,7 +535,7 @@ async def test_who_never_accepts_is_given_up(tmp_path: Path) -> None:
     async with play(tmp_path, puppet(tmp_path, ready_timeout=NEVER_READY)) as stage:
         child = await stage.puppet()
         failed = await stage.seen.until(ServerFailed)
-        assert failed.reason == "accepted no connection within 100ms"
+        assert failed.reason == "accepted no connection within 100ms; does its run use the socket, {fd}?"
         assert failed.serving is None
         await stage.seen.until(ServerStopped)
         assert not is_alive(child.pid)
