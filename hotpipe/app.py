@@ -1,6 +1,6 @@
 """The composition root: picks the platform, the halves and the face, and runs them in one task group.
 
-The first SIGINT, SIGTERM or SIGHUP stops everything in order; a second one kills at once.
+The first SIGINT, SIGTERM or SIGHUP stops everything in order; a second one kills at once, and so does SIGQUIT.
 """
 
 import os
@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from hotpipe.bus import Bus, Inbox
 from hotpipe.config.file import Project
-from hotpipe.events import Ending, RunFinished
+from hotpipe.events import Ending, RunFinished, Warned
 from hotpipe.gate.loop import Gate
 from hotpipe.process.system import System
 from hotpipe.server import sockets
@@ -28,7 +28,7 @@ from hotpipe.ui.face import Face, show
 
 INTERRUPTED = 130
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class _Session:
         self.processes = System()
         self.exit_code = 0
         self._stopping = False
+        self._reading = anyio.CancelScope()  # the tree for the first time, which can take long
         config, triggers = job.project.config, job.project.config.triggers()
         self._gate = Gate(job.project, self.processes, bus.emit, triggers if job.touch else {}) if job.gate else None
         self._watcher = (
@@ -108,7 +109,8 @@ class _Session:
         """Both halves, until they are told to stop."""
         async with anyio.create_task_group() as watching:
             if self._watcher is not None:
-                await watching.start(self._watcher.run)
+                with self._reading:
+                    await watching.start(self._watcher.run)
             async with anyio.create_task_group() as halves:
                 for server in self._servers:
                     halves.start_soon(server.run)
@@ -119,9 +121,10 @@ class _Session:
 
     async def obey_signals(self) -> None:
         """Stop at the first signal, kill at the second."""
-        with anyio.open_signal_receiver(*_SIGNALS) as received:
+        heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup(1)
+        with anyio.open_signal_receiver(*heeded) as received:
             async for number in received:
-                if self._stopping:
+                if self._stopping or number == signal.SIGQUIT:
                     self.processes.kill_at_once()
                     os._exit(INTERRUPTED)
                 self.bus.emit(Ending())
@@ -131,8 +134,11 @@ class _Session:
         """End after the run that the job waits for."""
         async for batch in inbox.batches():
             for stamped in batch:
-                if isinstance(stamped.event, RunFinished) and stamped.event.status in self.job.ends:
-                    self.stop(0 if stamped.event.status == "green" else 1)
+                match stamped.event:
+                    case RunFinished(status=status) if status in self.job.ends:
+                        self.stop(0 if status == "green" else 1)
+                    case Warned(code="trigger.unwritable") if self.job.ends:
+                        self.stop(1)
 
     async def show(self, inbox: Inbox) -> None:
         """Feed the face; when nobody reads it any more, that is the end."""
@@ -140,7 +146,8 @@ class _Session:
             await show(self.job.face, inbox)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python's own flush at exit would fail too, with status 120
-            self.stop(0)
+            if not self.job.ends:  # who waits for a verdict gets it as the exit code, read or not
+                self.stop(0)
             async for _ in inbox.batches():
                 pass
 
@@ -149,6 +156,7 @@ class _Session:
         if self._stopping:
             return
         self._stopping, self.exit_code = True, exit_code
+        self._reading.cancel()
         for half in (self._gate, *self._servers):
             if half is not None:
                 half.stop()
@@ -174,6 +182,6 @@ def _tree_now(project: Project) -> str:
 
 def _never(project: Project) -> tuple[str, ...]:
     """What is never watched: the triggers and what is prepared beside them, and where our own output goes."""
-    triggers = (path for t in project.config.triggers().values() for path in (t, f"{t}.{os.getpid()}"))
-    outputs = (os.path.relpath(os.path.realpath(f"/dev/fd/{d}"), project.root) for d in (1, 2))
+    triggers = (path for t in project.config.triggers().values() for path in (t, f"{t}.{os.getpid()}.tmp"))
+    outputs = (os.path.relpath(os.path.realpath(f"/dev/fd/{d}"), os.path.realpath(project.root)) for d in (1, 2))
     return (*triggers, *(path for path in outputs if not path.startswith("..")))

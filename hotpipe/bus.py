@@ -14,6 +14,7 @@ import anyio
 from hotpipe.events import AnyEvent, Output, Stamp, Stamped, Warned
 
 MOST_OUTPUT = 10_000  # lines of output that wait for one face
+MOST_CHARACTERS = 8_000_000  # in all of these
 
 
 class Inbox:
@@ -22,6 +23,7 @@ class Inbox:
     def __init__(self) -> None:
         self._waiting: deque[Stamped] = deque()
         self._outputs = 0
+        self._characters = 0
         self._lost = 0
         self.closed = False
         self._arrived = anyio.Event()
@@ -29,10 +31,11 @@ class Inbox:
     def put(self, stamped: Stamped) -> None:
         """Take an event, or count it as lost."""
         if isinstance(stamped.event, Output):
-            if self._outputs >= MOST_OUTPUT:
+            if self._outputs >= MOST_OUTPUT or self._characters >= MOST_CHARACTERS:
                 self._lost += 1
                 return
             self._outputs += 1
+            self._characters += len(stamped.event.text)
         self._waiting.append(stamped)
         self._arrived.set()
 
@@ -55,7 +58,7 @@ class Inbox:
             message = f"{self._lost} lines of output came too fast to show"
             batch.append(Stamped(batch[-1].stamp, Warned(code="output.dropped", message=message)))
         self._waiting.clear()
-        self._outputs = self._lost = 0
+        self._outputs = self._characters = self._lost = 0
         if not self.closed:
             self._arrived = anyio.Event()
         return batch

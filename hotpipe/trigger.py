@@ -56,7 +56,7 @@ class Prepared:
     def __init__(self, path: str, record: Record) -> None:
         """Raises TriggerError, and then nothing is left behind."""
         self._path = path
-        self._beside = f"{path}.{os.getpid()}"
+        self._beside = f"{path}.{os.getpid()}.tmp"
         try:
             with open(self._beside, "wb") as file:
                 file.write(msgspec.json.encode(record) + b"\n")

@@ -383,3 +383,39 @@ class TestEnding:
         assert reader.wait(PATIENCE_S) == 0
         assert json.loads(first)["seq"] == 1
         assert ((tmp_path / "code").read_text(), (tmp_path / "said").read_text()) == ("0\n", "")
+
+
+class TestVerdict:
+    """Whoever waits for the exit code gets the right one."""
+
+    def test_a_red_check_exits_1_though_nobody_reads_what_it_says(self, tmp_path: Path) -> None:
+        plant(tmp_path, {"hotpipe.toml": '[stage.a]\nrun = "echo hi; sleep 0.2; echo there; exit 1"'})
+        command = f"{sys.executable} -m hotpipe check -v | true; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout == "1\n"
+
+    def test_a_check_whose_trigger_cannot_be_written_exits_1(self, hotpipe: Hotpipe, tmp_path: Path) -> None:
+        plant(tmp_path, {"hotpipe.toml": GREEN, ".trigger/in-its-place": ""})
+        done = hotpipe("check", "--trigger")
+        assert done.returncode == 1
+        assert "a folder stands in its place" in done.stdout
+
+    def test_an_ignored_hangup_stays_ignored(self, tmp_path: Path) -> None:  # nohup(1)
+        plant(tmp_path, {"hotpipe.toml": GREEN})
+        command = ["nohup", sys.executable, "-m", "hotpipe", "gate", "--json"]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+            gate = Running(process)
+            gate.until("run.finished", status="green")
+            process.send_signal(signal.SIGHUP)
+            plant(tmp_path, {"another": "file"})
+            gate.until("run.finished", status="green")
+            process.send_signal(signal.SIGTERM)
+            assert gate.end() == 0
+
+    def test_sigquit_kills_at_once_and_leaves_nothing(self, tmp_path: Path) -> None:
+        plant(tmp_path, {"hotpipe.toml": '[stage.a]\nrun = "trap : TERM; echo $$; while :; do sleep 1; done"'})
+        with running(tmp_path, "gate") as gate:
+            stage = int(gate.until("stage.output")["text"])
+            gate.process.send_signal(signal.SIGQUIT)
+            assert gate.end() == 130
+        assert not psutil.pid_exists(stage) or psutil.Process(stage).status() == psutil.STATUS_ZOMBIE

@@ -213,7 +213,7 @@ def test_a_path_that_is_not_there_is_told_and_watched_when_it_comes(
     tmp_path: Path, gate: Callable[[str], Gate]
 ) -> None:
     running = gate('[watch]\npaths = ["src"]\n[stage.a]\nrun = "true"')
-    assert running.until(lambda event: event["type"] == "warning")["code"] == "watch.missing"
+    assert running.until(lambda event: event["type"] == "warning")["code"] == "watch.nothing"
     running.until_run("green")
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a.py").touch()

@@ -206,3 +206,12 @@ def test_saves_of_different_files_are_no_loop() -> None:
 def test_the_diagram_names_every_state() -> None:
     states = {state.__name__ for state in get_args(cycle.State)} - {"Stopping", "Over"}
     assert not [state for state in states if state not in (cycle.__doc__ or "").split("Invariant")[0]]
+
+
+def test_what_keeps_undoing_the_runs_does_not_end_the_rest_but_anything_else_does() -> None:  # `hotpipe gate | tee log`
+    resting = Resting(Past(("test",), undone_by=frozenset({"log"}), undone=cycle.PATIENCE), "T1", until=9.0)
+    state, actions = cycle.step(resting, Changed(("log",), (), "T2"), 1.0)
+    assert isinstance(state, Resting)
+    assert (state.tree, actions) == ("T2", [])
+    assert deeds(cycle.step(state, Woken(), 9.0)[1]) == [StartStage(1, "test")]
+    assert deeds(cycle.step(state, Changed(("a.py", "log"), (), "T3"), 1.0)[1]) == [StartStage(1, "test")]

@@ -34,7 +34,7 @@ def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     mounted = request.param == "a real one" and not subprocess.run(mount, check=False, capture_output=True).returncode
     (disk / ".trigger").write_bytes(LINE)
     if not mounted:
-        (disk / f".trigger.{os.getpid()}").symlink_to("/dev/full")
+        (disk / f".trigger.{os.getpid()}.tmp").symlink_to("/dev/full")
     yield disk
     if mounted:
         subprocess.run(["umount", disk], check=True)

@@ -555,6 +555,16 @@ async def test_watches_are_given_back_however_often_folders_come_and_go(root: Pa
         assert set(watched.watcher.snapshot._obeyed) == {"", "a", "a/deep"}
 
 
+async def test_a_folder_that_is_moved_away_and_back_is_told_to_have_been_touched(root: Path) -> None:
+    """Its files' stamps say nothing of it, but a stage may have missed them for that moment."""
+    plant(root, {"a/deep/one": "1"})
+    async with watching(root, Inotify) as watched:
+        os.rename(root / "a", root / "elsewhere")
+        os.rename(root / "elsewhere", root / "a")
+        await watched.until(lambda: bool(watched.changes))
+        assert [(change.delta.changed, change.delta.touched) for change in watched.changes] == [((), ("a",))]
+
+
 def replace_by_another(root: Path) -> None:
     os.rename(root / "a", root.parent / "a")
     plant(root, {"a/deep/two": "of another"})

@@ -79,14 +79,14 @@ def find(cwd: str) -> str:
 def _tool_tables(file: str) -> dict[str, Any]:
     try:
         tool = tomllib.loads(_text(file)).get("tool")
-    except (UsageError, tomllib.TOMLDecodeError):
+    except (UsageError, ValueError, RecursionError):
         return {}  # it is others' file: they will say what is wrong with it
     return tool if isinstance(tool, dict) else {}
 
 
 def _text(file: str) -> str:
     try:
-        with open(file, encoding="utf-8") as opened:
+        with open(file, encoding="utf-8-sig") as opened:
             return opened.read()
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
@@ -102,6 +102,8 @@ def _tables(file: str, shown: str, text: str) -> dict[str, Any]:
         line = int(found[1]) if found and found[1] else text.count("\n") + 1
         message = _KEY_PATH.sub(lambda path: _dotted(literal_eval(path[0])), _ERROR_LINE.sub("", str(error)).strip())
         raise ConfigError([Problem(shown, line, "", f"not valid TOML: {message}")]) from error
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, arrays in arrays without end
+        raise ConfigError([Problem(shown, 0, "", f"cannot be read: {error}")]) from error
     return _own_tables(file, shown, text, tables)
 
 

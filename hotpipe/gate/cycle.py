@@ -338,6 +338,8 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
     match state:
         case Idle() | Resting() | Untouched() if not given.paths:
             return replace(state, past=past)
+        case Resting() if past.undone_by.issuperset(given.paths):
+            return replace(state, past=past, tree=given.tree)
         case Idle(_, since) if deciding.now - since < ECHO_S:
             return deciding.start(_settled(deciding.heed_echo(past, given)), given.tree)
         case Idle() | Resting() | Untouched():
@@ -430,8 +432,8 @@ def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deci
             deciding.actions.append(Confirm(run.number))
             return Confirming(past, run) if isinstance(state, Touching) else state
         case Touching(past, run), TouchFailed(number) if run.number == number:
-            deciding.finish(run, "green")
             deciding.emit(Warned(code="trigger.unwritable", message=given.message, hint=given.hint))
+            deciding.finish(run, "green")
             return _try_later(past, run, deciding)
         case Untouched(past, run), TouchFailed(number) if run.number == number:
             return _try_later(past, run, deciding)

@@ -87,9 +87,7 @@ async def _until_ended(setting: Setting, number: int, child: Running, tell: Call
 
 
 async def _clear(setting: Setting, child: Running) -> bool:
-    if child.exit is not None:
-        await setting.processes.tidy(child)
-        return False
+    """End all that descends from it, also if it ended first: what lives on would go on accepting."""
     return await setting.processes.stop(child, setting.server.stop_signal, setting.server.stop_timeout)
 
 

@@ -85,6 +85,6 @@ def _fingerprint(path: str, mode: int, content: bytes) -> int:
 
 
 def _is_racy(found: Stat, read_at_ns: int) -> bool:
-    newest = max(found.mtime_ns, found.ctime_ns)
+    newest = max(t for t in (found.mtime_ns, found.ctime_ns) if t <= read_at_ns or t == found.ctime_ns)
     coarse = newest % 1_000_000_000 == 0
     return read_at_ns - newest < (_COARSE_TICK_NS if coarse else _TICK_NS)

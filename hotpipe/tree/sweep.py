@@ -59,9 +59,20 @@ class Snapshot:
         """The id of the tree as far as it is known."""
         return identity.tree_id(self._total)
 
-    def missing(self) -> list[str]:
-        """The roots that are not there."""
-        return [root for root in self.roots if self._stat(root) is None]
+    def without_files(self) -> list[str]:
+        """The roots in which there is nothing that counts."""
+        return [root for root in self.roots if root not in self.entries and not self.holds_files(root)]
+
+    def holds_files(self, folder: str) -> bool:
+        """Whether files are known below a folder."""
+        waiting = [folder]
+        while waiting:
+            above = waiting.pop()
+            for name in tuple(self.folders.get(above, ())):
+                if (path := _join(above, name)) in self.entries:
+                    return True
+                waiting.append(path)
+        return False
 
     def covers(self, path: str, *, is_dir: bool) -> bool:
         """Whether a change of `path` can concern this tree."""

@@ -29,6 +29,7 @@ from hotpipe.tree.sweep import Delta, Folders, Snapshot
 _SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
 _WHOLE_S = 0.001  # of silence after a single whole save; its stragglers (a chmod, a backup removed) come within it
 _CALM_S = 0.1
+_LONGEST_S = 60.0
 _BLIND_S, _BLIND_SHARE = 0.5, 20  # the same where folders could not be put under watch
 
 
@@ -82,6 +83,7 @@ class Watcher:
         ignore = Ignore(root, extra=watch.ignore, never=tuple(never))
         self.snapshot = Snapshot(root, watch.paths, ignore, Folders(self._watch, self._unwatch))
         self._unseen: set[str] = set()
+        self._stirred: set[str] = set()  # folders that were moved, perhaps away and back, which leaves no trace on disk
         self._burst: dict[str, Suspect] = {}  # what has come since the last silence
         self._burst_ended = -math.inf
         self._refreshing = False
@@ -98,11 +100,11 @@ class Watcher:
         """Watch until cancelled; started once every file has been read and every folder is under watch."""
         began = time.monotonic()
         try:
-            await anyio.to_thread.run_sync(self.snapshot.refresh, {""})
+            await anyio.to_thread.run_sync(self.snapshot.refresh, {""}, abandon_on_cancel=True)
             took_ms = (time.monotonic() - began) * 1e3
             self._emit(WatchReady(dirs=self._dirs(), files=len(self.snapshot.entries), took_ms=round(took_ms, 3)))
             self._tell_blind()
-            self._tell_missing()
+            self._tell_nothing()
             task_status.started()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._refresh)
@@ -157,6 +159,7 @@ class Watcher:
         self._lost = self._lost or lost
         self._burst |= relevant
         self._unseen |= relevant.keys()
+        self._stirred |= {path for path, s in relevant.items() if s.is_dir and self.snapshot.holds_files(path)}
         return bool(relevant) or lost
 
     async def _refresh(self) -> None:
@@ -166,11 +169,13 @@ class Watcher:
                 self._lost = False
                 self._unseen.add("")  # each folder is listed anew, and watched anew: its watch may have gone unnoticed
             suspects, self._unseen = self._unseen, set()
+            stirred, self._stirred = self._stirred, set()
             if self.snapshot.is_quick(suspects):
                 delta = self.snapshot.refresh(suspects)
             else:
-                delta = await anyio.to_thread.run_sync(self.snapshot.refresh, suspects)
+                delta = await anyio.to_thread.run_sync(self.snapshot.refresh, suspects, abandon_on_cancel=True)
             self._refreshing = False
+            delta = delta._replace(touched=(*delta.touched, *sorted(stirred.difference(delta.changed))))
             if delta.changed or delta.touched:
                 self._on_change(Change(delta, ring.cause, self.tree))
             self._tell_blind()
@@ -181,7 +186,7 @@ class Watcher:
         took_s = 0.0
         while True:
             least_s, share = (_BLIND_S, _BLIND_SHARE) if self._blind else (self.sweep_s, _SWEEP_SHARE)
-            await anyio.sleep(max(least_s, took_s * share))
+            await anyio.sleep(min(max(least_s, took_s * share), _LONGEST_S))
             began = time.monotonic()
             if found := await self._differing():
                 self._unseen |= found
@@ -216,13 +221,13 @@ class Watcher:
         if self._source is not None:
             self._source.unwatch(folder)
 
-    def _tell_missing(self) -> None:
-        for path in self.snapshot.missing():
+    def _tell_nothing(self) -> None:
+        for path in self.snapshot.without_files():
             self._emit(
                 Warned(
-                    code="watch.missing",
-                    message=f"there is no {path!r} to watch yet",
-                    hint="if it is no slip of the pen in paths under [watch], it is watched as soon as it appears",
+                    code="watch.nothing",
+                    message=f"there is nothing to watch at {path!r}",
+                    hint="is it misspelt, ignored, or a symbolic link? If none of these: what comes there is noticed",
                 )
             )
 

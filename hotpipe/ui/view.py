@@ -20,6 +20,7 @@ from hotpipe.events import (
     StageStatus,
 )
 
+MOST_CHARACTERS = 4_000_000
 MOST_LINES = 5_000  # of one stage's output; of what is longer, the end is what one needs
 
 
@@ -32,12 +33,16 @@ class StageView:
     status: StageStatus | None = None
     exit_code: int | None = None
     took_ms: float = 0.0
-    output: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
+    output: deque[str] = field(default_factory=deque)
+    characters: int = 0
     lost: int = 0
 
     def add(self, text: str) -> None:
-        self.lost += len(self.output) == MOST_LINES
         self.output.append(text)
+        self.characters += len(text)
+        while len(self.output) > MOST_LINES or self.characters > MOST_CHARACTERS:
+            self.characters -= len(self.output.popleft())
+            self.lost += 1
 
 
 @dataclass(slots=True)
