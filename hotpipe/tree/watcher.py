@@ -27,7 +27,7 @@ from hotpipe.tree.settle import settle
 from hotpipe.tree.sweep import Delta, Folders, Snapshot
 
 _SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
-_WHOLE_S = 0.001  # of silence after a single whole save; its stragglers (a chmod, a backup removed) come within it
+_WHOLE_S = 0.0005  # of silence after a single whole save; epoll waits at least 1 ms, and its stragglers come within
 _CALM_S = 0.1
 _LONGEST_S = 60.0
 _BLIND_S, _BLIND_SHARE = 0.5, 20  # the same where folders could not be put under watch
