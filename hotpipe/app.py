@@ -121,7 +121,9 @@ class _Session:
 
     async def obey_signals(self) -> None:
         """Stop at the first signal, kill at the second."""
-        heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup(1)
+        # An ignored SIGHUP is nohup(1)'s word. An ignored SIGINT is only a shell's habit with background jobs.
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+        heeded = [number for number in _SIGNALS if number not in ignored]
         with anyio.open_signal_receiver(*heeded) as received:
             async for number in received:
                 if self._stopping or number == signal.SIGQUIT:
