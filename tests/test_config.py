@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotpipe.config import file, model
-from hotpipe.config.model import Config, Duration, Fault, Listen, parse
+from hotpipe.config.model import Config, Duration, Fault, Listen, Ready, Server, parse
 from hotpipe.errors import ConfigError, UsageError
 
+FORMS = '"auto", "notify", { http = "/healthz" }, { log = "regex" } or { after = "2s" }'
+TYPES = "http, https, tcp, udp, unix"
 STAGE = '[stage.test]\nrun = "true"\n'
 
 
@@ -174,7 +176,7 @@ env = { PORT = 8000, "A B" = "x" }      # 11
             ("[stage.lint]\nrun = 'x' # \u2028 \x85\nbad = 1", 3, "stage.lint.bad"),
             ("[stage.a]\nrun='x'\n[stage.b]\nrun='x'\nbad=1\n[stage.c]\nrun='x'\n", 5, "stage.b.bad"),
             ("[[server.web.listen]]\ntcp='1'\n[[server.web.listen]]\nname='a b'\ntcp='1'\n", 1, "server.web.run"),
-            ("[server.web]\nrun='x'\nlisten = [\n  { tcp = '1' },\n  { udp = '2' },\n]\n", 3, "server.web.listen"),
+            ("[server.web]\nrun='x'\nlisten = [\n  { tcp = '1' },\n  { upd = '2' },\n]\n", 3, "server.web.listen"),
             ("[server.web]\nrun='x'\nlisten = [{ tcp = '1', name = 'x' }]\nenv.name = 1\n", 4, "server.web.env.name"),
         ],
     )
@@ -254,8 +256,40 @@ class TestValues:
                 "stage.a b: a name must consist of letters, digits, '.', '_' and '-'",
             ),
             (serving(stop_signal="SIGTERM"), "server.web.stop_signal: must be "),
-            (serving(strategy="overlap"), 'server.web.strategy: must be "stop-start"'),
-            (serving(ready={"http": "/"}), 'server.web.ready: must be "auto"'),
+            (
+                serving(strategy="overlp"),
+                'server.web.strategy: must be "overlap" or "stop-start" or "signal"; did you mean \'overlap\'?',
+            ),
+            (serving(strategy=True), 'server.web.strategy: must be "overlap" or "stop-start" or "signal"'),
+            (
+                serving(restart="on_failure"),
+                'server.web.restart: must be "on-failure" or "always" or "never"; did you mean \'on-failure\'?',
+            ),
+            (serving(signal="usr1", strategy="signal"), "server.web.signal: must be "),
+            (serving(smoke="curl x"), 'server.web.smoke: expected an array, got a string; write ["curl x"]'),
+            (serving(smoke=["x", ["y"]]), "server.web.smoke: expected a string, got an array"),
+            (serving(smoke=["x", " "]), "server.web.smoke: each must name a command; for none: smoke = []"),
+            (serving(smoke=["x\0"]), "server.web.smoke: must not contain a NUL character"),
+            (serving(needs="lint"), 'server.web.needs: expected an array, got a string; write ["lint"]'),
+            (serving(inputs=[3]), 'server.web.inputs: expected a string, got an integer; write "3"'),
+            (serving(probation=2), 'server.web.probation: must be a duration such as "250ms", "2s" or "5m"'),
+            (serving(watchdog=2), 'server.web.watchdog: must be a duration such as "250ms", "2s" or "5m"'),
+            (serving(watchdog="0s"), "server.web.watchdog: must be longer than 0s; for none, leave it out"),
+            (serving(ready_timeout="0s"), "server.web.ready_timeout: must be longer than 0s: nothing is ready at once"),
+            (serving(drain_timout="5s"), "server.web.drain_timout: unknown key; did you mean 'drain_timeout'?"),
+            (serving(hooks="x"), "server.web.hooks: expected a table, got a string"),
+            (
+                serving(hooks={"befor_start": "x"}),
+                "server.web.hooks.befor_start: unknown key; did you mean 'before_start'?",
+            ),
+            (
+                serving(hooks={"after_stop": 3}),
+                "server.web.hooks.after_stop: expected a string or an array of strings, got an integer",
+            ),
+            (
+                serving(hooks={"after_stop": ["x", "y\0"]}),
+                "server.web.hooks.after_stop: must not contain a NUL character",
+            ),
         ],
     )
     def test_of_the_wrong_kind(self, tables: dict[str, Any], said: str) -> None:
@@ -264,16 +298,40 @@ class TestValues:
 
     def test_a_signal_with_sig_is_led_to_its_name(self) -> None:
         assert faults(serving(stop_signal="SIGTERM"))[0].endswith("did you mean 'TERM'?")
+        assert faults(serving(stop_signal="sighup"))[0].endswith("did you mean 'HUP'?")
 
     def test_a_faulty_value_is_not_also_blamed_for_what_it_should_have_said(self) -> None:
         assert len(faults(serving(run="serve {fd} {fd:admin}", listen=["8000x"]))) == 1
         assert len(faults({"watch": {"paths": [3]}})) == 1
+        assert len(faults(serving(strategy="overlap", ready={"http": "/"}, listen=["8000x"]))) == 1
+        assert len(faults(serving(strategy="signl", signal="USR1"))) == 1
+        assert len(faults(serving(ready={"after": "40s"}, ready_timeout="1"))) == 1
+        assert len(faults({"stage": {"lint": {}}, **serving(needs=["lint"])})) == 1
+        assert len(faults({"stage": {"lint": 3}, **serving(needs=["lint"])})) == 1
+        assert len(faults({"stage": 3, **serving(needs=["lint"])})) == 1
+
+    def test_one_wrong_value_does_not_hide_another(self) -> None:
+        wrong = serving(
+            ready_timeout=1, watchdog="0s", strategy="signl", smoke=[""], hooks={"x": "y"}, ready={"log": "("}
+        )
+        assert sorted(said.partition(": ")[0] for said in faults(wrong)) == [
+            *("server.web.hooks.x", "server.web.ready.log", "server.web.ready_timeout", "server.web.smoke"),
+            *("server.web.strategy", "server.web.watchdog"),
+        ]
+
+    def test_what_is_missing_does_not_hide_what_else_is_wrong(self) -> None:
+        assert faults({"server": {"web": {"needs": ["lint"], "hooks": {"after_ready": "open {url}"}}}}) == [
+            "server.web.run: is missing",
+            """server.web.hooks.after_ready: {url} needs a socket: add listen = ["http::8000"], say""",
+            "server.web.needs: there is no stage 'lint'",
+        ]
 
     @pytest.mark.parametrize(
         "key",
         [
-            *("watch.poll", "gate.jobs", "gate.fail_fast", "stage.x.inputs", "stage.x.needs", "stage.x.retries"),
-            *("server.x.smoke", "server.x.probation", "server.x.hooks", "server.x.restart", "server.x.needs", "web"),
+            *("watch.poll", "gate.jobs", "gate.fail_fast", "web"),
+            *("stage.x.inputs", "stage.x.needs", "stage.x.retries", "stage.x.allow_failure", "stage.x.mutates"),
+            "stage.x.cache",
         ],
     )
     def test_keys_of_the_contract_that_do_not_work_yet_are_refused(self, key: str) -> None:
@@ -315,11 +373,21 @@ class TestSockets:
             ("[::]:80", ("tcp", "::", 80)),
             ({"tcp": "127.0.0.1:8001"}, ("tcp", "127.0.0.1", 8001)),
             ({"http": "[::1]:0"}, ("http", "::1", 0)),
+            ("udp::5353", ("udp", "127.0.0.1", 5353)),
         ],
     )
     def test_specs_are_those_of_systemfd(self, written: object, socket: tuple[str, str, int]) -> None:
         listen = Listen.of(written)
         assert (listen.type, listen.host, listen.port, listen.name, listen.backlog) == (*socket, "", 4096)
+
+    @pytest.mark.parametrize("path", ["run/web.sock", "/run/web.sock", "../web.sock", "./a b", "a:1", "x" * 200])
+    def test_a_unix_socket_has_a_path(self, path: str) -> None:
+        listen = Listen("unix", "", 0, path=path)
+        assert Listen.of(f"unix::{path}") == Listen.of({"unix": path}) == listen
+        assert (listen.address, listen.is_stream) == (path, True)
+
+    def test_only_on_udp_are_no_connections(self) -> None:
+        assert [Listen.of(f"{kind}::1").is_stream for kind in ("http", "https", "tcp", "udp")] == [True] * 3 + [False]
 
     def test_a_table_may_name_it_and_set_its_backlog(self) -> None:
         assert Listen.of({"name": "admin", "tcp": "8001", "backlog": 16}) == Listen(
@@ -333,8 +401,15 @@ class TestSockets:
             ("::1:8000", "'::1:8000' is no socket: write [TYPE::][HOST:]PORT, for example http::8000 or [::1]:8001"),
             ("http:8000:", "'http:8000:' is no socket: "),
             ("http::99999", "'http::99999': the largest port is 65535"),
-            ("htp::80", "'htp::80': no socket type 'htp'; the types are http, https, tcp; did you mean 'http'?"),
-            ("unix::/run/x", "'unix::/run/x': no socket type 'unix'; the types are http, https, tcp"),
+            ("htp::80", f"'htp::80': no socket type 'htp'; the types are {TYPES}; did you mean 'http'?"),
+            ("http::" + "9" * 5000, f"'http::{'9' * 5000}': the largest port is 65535"),
+            ("unix::", "'unix::' is no socket: write unix::PATH, for example unix::run/web.sock"),
+            ("unix::run/", "'unix::run/' is no socket: write unix::PATH, for example unix::run/web.sock"),
+            ("unix::run/..", "'unix::run/..' is no socket: "),
+            ({"unix": "unix::x"}, "'unix::unix::x' is no socket: "),
+            ({"unix": 3}, 'unix must be a string such as "run/web.sock"'),
+            ({"unix": "a\0"}, "must not contain a NUL character"),
+            ("tcp::a\0:80", "must not contain a NUL character"),
             (8000, 'must be a spec such as "http::8000", or a table such as { name = "admin", tcp = "8001" }'),
             ({"tcp": 8001}, 'tcp must be a string such as "127.0.0.1:8001"'),
             ({"name": "x"}, 'a socket has one address, named by its type: { tcp = "127.0.0.1:8001" }'),
@@ -349,6 +424,42 @@ class TestSockets:
         (only,) = faults(serving(listen=[written]))
         assert only.startswith(f"server.web.listen: {said}")
 
+    def test_all_that_is_wrong_with_a_table_is_told(self) -> None:
+        assert faults(serving(listen=[{"tcp": "x", "nam": "a", "name": "a b", "backlog": -1}])) == [
+            "server.web.listen: unknown key 'nam'; did you mean 'name'?",
+            "server.web.listen: the name 'a b' must consist of letters, digits, '.', '_' and '-'",
+            "server.web.listen: backlog must be a positive integer",
+            "server.web.listen: 'tcp::x' is no socket: write [TYPE::][HOST:]PORT, for example http::8000 or [::1]:8001",
+        ]
+
+    @pytest.mark.parametrize(
+        "one, other, said",
+        [
+            ("http::8000", "tcp::8000", "'127.0.0.1:8000' is already a socket of server 'web'; take another port"),
+            ("localhost:1", "LOCALHOST:1", "'LOCALHOST:1' is already a socket of server 'web'; take another port"),
+            ("udp::53", "udp::53", "'127.0.0.1:53' is already a socket of server 'web'; take another port"),
+            ("unix::./a/b", "unix::a/x/../b", "'a/x/../b' is already a socket of server 'web'; take another path"),
+        ],
+    )
+    def test_no_two_have_the_same_address(self, one: str, other: str, said: str) -> None:
+        tables = {"server": {name: {"run": "x", "listen": [spec]} for name, spec in (("web", one), ("api", other))}}
+        (only,) = faults(tables)
+        assert only.startswith(f"server.api.listen: {said}")
+        assert faults(serving(listen=[{"tcp": "1:1", "name": "a"}, {"http": "1:1", "name": "b"}]))
+
+    @pytest.mark.parametrize(
+        "one, other",
+        [
+            ("http::0", "http::0"),
+            ("http::80", "udp::80"),
+            ("[::1]:80", "127.0.0.1:80"),
+            ("unix::a", "unix::b"),
+            ("unix::a", "unix::/a"),
+        ],
+    )
+    def test_what_differs_is_no_collision(self, one: str, other: str) -> None:
+        assert config({"server": {"web": {"run": "x", "listen": [one]}, "api": {"run": "x", "listen": [other]}}})
+
     def test_names_are_the_type_numbered_from_the_second_on(self) -> None:
         listen = ["http::1", "tcp::2", {"tcp": "3", "name": "admin"}, "http::4", "tcp::5"]
         assert config(serving(listen=listen)).server["web"].socket_names() == ("http", "tcp", "admin", "http2", "tcp2")
@@ -357,15 +468,179 @@ class TestSockets:
         listen = ["http::1", {"tcp": "2", "name": "http"}]
         assert faults(serving(listen=listen)) == ["server.web.listen: two sockets are named 'http'"]
 
-    @pytest.mark.parametrize("run", ["serve {fd:admin}", ["serve", "--fd", "{fd:admin}"]])
-    def test_fd_name_must_be_a_socket(self, run: object) -> None:
-        assert config(serving(run=run, listen=["http::1", {"tcp": "2", "name": "admin"}]))
-        assert faults(serving(run=run, listen=["http::1", {"tcp": "2", "name": "admins"}])) == [
-            "server.web.run: no socket is named 'admin'; did you mean 'admins'?"
+    @pytest.mark.parametrize(
+        "tables, key",
+        [
+            ({"run": "serve {fd:admin}"}, "run"),
+            ({"run": ["serve", "--fd", "{fd:admin}"]}, "run"),
+            ({"smoke": ["true", "probe {fd:admin}"]}, "smoke"),
+            ({"hooks": {"after_ready": "say {fd:admin}"}}, "hooks.after_ready"),
+            ({"hooks": {"on_failure": ["true", "say {fd:admin}"]}}, "hooks.on_failure"),
+        ],
+    )
+    def test_fd_name_must_be_a_socket(self, tables: dict[str, Any], key: str) -> None:
+        server = {"run": "serve", **tables}
+        assert config(serving(listen=["http::1", {"tcp": "2", "name": "admin"}], **server))
+        assert faults(serving(listen=["http::1", {"tcp": "2", "name": "admins"}], **server)) == [
+            f"server.web.{key}: no socket is named 'admin'; did you mean 'admins'?"
+        ]
+        assert faults(serving(listen=["http::1"], **server)) == [
+            f"server.web.{key}: no socket is named 'admin'; there is 'http'"
         ]
 
+    @pytest.mark.parametrize("word", ["{fd}", "{fd:http}", "{host}", "{port}", "{addr}", "{url}"])
+    @pytest.mark.parametrize(
+        "key, tables",
+        [
+            ("run", {"run": "x %s"}),
+            ("smoke", {"smoke": ["x %s"]}),
+            ("hooks.before_start", {"hooks": {"before_start": "x %s"}}),
+            ("hooks.after_stop", {"hooks": {"after_stop": ["x", "%s"]}}),
+        ],
+    )
+    def test_a_placeholder_needs_a_socket(self, word: str, key: str, tables: dict[str, Any]) -> None:
+        filled = {"run": "serve", **json.loads(json.dumps(tables).replace("%s", word))}
+        assert config(serving(listen=["http::1"], **filled))
+        assert faults(serving(**filled)) == [
+            f"""server.web.{key}: {word} needs a socket: add listen = ["http::8000"], say"""
+        ]
+
+    @pytest.mark.parametrize("word", ["{host}", "{port}"])
+    def test_a_unix_socket_has_no_port(self, word: str) -> None:
+        assert faults(serving(run=f"serve {word}", listen=["unix::x", "http::1"])) == [
+            f"server.web.run: {word} is that of the first socket, and a unix socket has none"
+        ]
+        assert config(serving(run="serve {fd} {addr} {url}", listen=["unix::x"]))
+        assert config(serving(smoke=[f"probe {word}"], listen=["unix::x"]))
+        assert config(serving(run=f"serve {word}", listen=["http::1", "unix::x"]))
+
     def test_other_braces_are_nobodys_business(self) -> None:
-        assert config(serving(run="awk '{print $1}' {nofd} {} {{}"))
+        assert config(serving(run="awk '{print $1}' {nofd} {} {{} ${port} ${fd:-3}", smoke=["curl -w %{url} x"]))
+
+
+class TestReadiness:
+    @pytest.mark.parametrize(
+        "written, ready",
+        [
+            ("auto", Ready()),
+            ("notify", Ready("notify")),
+            ({"http": "/healthz"}, Ready("http", http="/healthz")),
+            ({"http": "/a?b=%20", "status": 204}, Ready("http", http="/a?b=%20", status=204)),
+            ({"log": r"started \(pid \d+\)"}, Ready("log", log=r"started \(pid \d+\)")),
+            ({"log": "[[a]"}, Ready("log", log="[[a]")),
+            ({"after": "250ms"}, Ready("after", after=0.25)),
+        ],
+    )
+    def test_has_five_forms(self, written: object, ready: Ready) -> None:
+        assert config(serving(ready=written, listen=["8000"])).server["web"].ready == ready
+        assert Ready.of(ready.written()) == ready
+
+    @pytest.mark.parametrize(
+        "written, said",
+        [
+            ("notfy", f": must be {FORMS}; did you mean 'notify'?"),
+            ("http", f': must be {FORMS}; write {{ http = "/healthz" }}'),
+            ("/up", f': must be {FORMS}; write {{ http = "/up" }}'),
+            ("2s", f': must be {FORMS}; write {{ after = "2s" }}'),
+            (3, f": must be {FORMS}"),
+            (["auto"], f": must be {FORMS}; did you mean 'auto'?"),
+            ({}, f": must be {FORMS}"),
+            ({"status": 200}, f": must be {FORMS}"),
+            ({"http": "/", "log": "x"}, ": http and log exclude each other; write one of them"),
+            ({"htpp": "/"}, ".htpp: unknown key; did you mean 'http'?"),
+            ({"http": "/", "statsu": 200}, ".statsu: unknown key; did you mean 'status'?"),
+            ({"log": "x", "status": 200}, ".status: goes with http only, not with log"),
+            (
+                {"http": "up"},
+                """.http: must be a path such as "/healthz", without spaces and percent-encoded; write '/up'""",
+            ),
+            ({"http": "/a b"}, '.http: must be a path such as "/healthz", without spaces and percent-encoded'),
+            ({"http": "/\r\nHost:"}, '.http: must be a path such as "/healthz", without spaces and percent-encoded'),
+            ({"http": 3}, '.http: must be a path such as "/healthz", without spaces and percent-encoded'),
+            ({"http": "/", "status": 99}, ".status: must be an HTTP status, an integer from 100 to 599"),
+            ({"http": "/", "status": 600}, ".status: must be an HTTP status, an integer from 100 to 599"),
+            ({"http": "/", "status": True}, ".status: must be an HTTP status, an integer from 100 to 599"),
+            ({"http": "/", "status": "200"}, ".status: must be an HTTP status, an integer from 100 to 599"),
+            (
+                {"log": "up (on"},
+                ".log: is no regular expression: missing ), unterminated subpattern at position 3, at '(on'",
+            ),
+            ({"log": "a{9999999999}"}, ".log: is no regular expression: the repetition number is too large"),
+            ({"log": 3}, ".log: must be a string, a regular expression that a line of output matches"),
+            ({"after": 2}, '.after: must be a duration such as "250ms", "2s" or "5m"'),
+            ({"after": "30s"}, ": after must be shorter than ready_timeout, 30s"),
+        ],
+    )
+    def test_what_is_none_says_the_way_out(self, written: object, said: str) -> None:
+        assert faults(serving(ready=written, listen=["8000"])) == [f"server.web.ready{said}"]
+
+    def test_all_that_is_wrong_is_told_each_at_its_line(self, tmp_path: Path) -> None:
+        text = "[server.web]\nrun='x'\n[server.web.ready]\nhttp = 'up'\nstatus = 0\nafer = '1s'\n"
+        assert [said.split(": ")[0:2] for said in problems(tmp_path, text)] == [
+            ["hotpipe.toml:4", "server.web.ready.http"],
+            ["hotpipe.toml:5", "server.web.ready.status"],
+            ["hotpipe.toml:6", "server.web.ready.afer"],
+        ]
+
+    @pytest.mark.parametrize("listen", [[], ["udp::53"]])
+    def test_http_needs_a_socket_to_ask(self, listen: list[str]) -> None:
+        assert faults(serving(ready={"http": "/"}, listen=listen)) == [
+            """server.web.ready: http needs a socket to ask: add listen = ["http::8000"], say"""
+        ]
+        assert config(serving(ready={"http": "/"}, listen=[*listen, "unix::x"]))
+
+
+class TestReplacing:
+    @pytest.mark.parametrize(
+        "written, strategy",
+        [
+            ({}, "stop-start"),
+            ({"listen": ["8000"]}, "overlap"),
+            ({"listen": ["udp::53"]}, "overlap"),
+            ({"listen": ["8000"], "strategy": "stop-start"}, "stop-start"),
+            ({"strategy": "signal"}, "signal"),
+        ],
+    )
+    def test_overlaps_where_there_is_a_socket_to_hand_over(self, written: dict[str, Any], strategy: str) -> None:
+        server = config(serving(**written)).server["web"]
+        assert server.replaced_by == server.strategy == strategy
+
+    def test_overlap_without_a_socket_is_a_contradiction(self) -> None:
+        assert faults(serving(strategy="overlap")) == [
+            """server.web.strategy: overlap needs a socket to hand over: add listen = ["http::8000"], say"""
+        ]
+
+    @pytest.mark.parametrize("strategy", ["overlap", "stop-start", "signal"])
+    def test_smoke_and_probation_go_with_any_strategy(self, strategy: str) -> None:
+        assert config(serving(strategy=strategy, listen=["1"], smoke=["curl {url}"], probation="0s"))
+
+    def test_a_signal_goes_with_its_strategy(self) -> None:
+        assert config(serving(strategy="signal", signal="USR2")).server["web"].signal == "USR2"
+        assert faults(serving(signal="USR2")) == [
+            """server.web.signal: is for strategy = "signal" only; to stop a server: stop_signal"""
+        ]
+        assert faults(serving(strategy="signal", signal="KILL")) == [
+            'server.web.signal: KILL ends every server: write the one on which it reloads, "HUP", say'
+        ]
+
+    def test_a_hook_is_one_command_or_several_and_an_empty_one_is_none(self) -> None:
+        hooks = {"before_start": "one", "after_ready": ["one", " ", "two"], "before_stop": "", "after_stop": []}
+        found = config(serving(hooks=hooks)).server["web"].hooks
+        moments = ("before_start", "after_ready", "before_stop", "after_stop", "on_failure")
+        assert [found.commands(moment) for moment in moments] == [("one",), ("one", "two"), (), (), ()]
+
+    def test_needs_name_stages(self) -> None:
+        stages = {"stage": {"lint": {"run": "x"}, "test": {"run": "x"}}}
+        assert faults({**stages, **serving(needs=["test", "lnt", "quux"])}) == [
+            "server.web.needs: there is no stage 'lnt'; did you mean 'lint'?",
+            "server.web.needs: there is no stage 'quux'; there is lint, test",
+        ]
+
+    def test_to_need_nothing_is_not_to_need_everything(self) -> None:
+        nothing, everything = (config(serving(**keys)).server["web"] for keys in ({"needs": [], "inputs": []}, {}))
+        assert (nothing.needs, nothing.inputs, everything.needs, everything.inputs) == ((), (), None, None)
+        shown = model.to_tables(Config(server={"web": nothing}))["server"]["web"]
+        assert (shown["needs"], shown["inputs"]) == ([], [])
 
 
 class TestTriggers:
@@ -397,7 +672,7 @@ class TestDefaults:
     def test_are_those_of_the_contract(self) -> None:
         tables = model.to_tables(config({"stage": {"t": {"run": "x"}}, **serving()}))
         assert tables == {
-            "watch": {"paths": (".",), "ignore": (), "settle": "5ms"},
+            "watch": {"paths": ["."], "ignore": [], "settle": "5ms"},
             "gate": {"trigger": ".trigger"},
             "stage": {"t": {"run": "x", "env": {}, "cwd": "."}},
             "server": {
@@ -406,13 +681,25 @@ class TestDefaults:
                     "listen": [],
                     "start": "now",
                     "strategy": "stop-start",
+                    "signal": "HUP",
                     "ready": "auto",
                     "ready_timeout": "30s",
+                    "smoke": [],
+                    "probation": "2s",
+                    "drain_timeout": "5s",
                     "stop_signal": "TERM",
                     "stop_timeout": "10s",
+                    "restart": "on-failure",
                     "trigger": ".trigger",
                     "env": {},
                     "cwd": ".",
+                    "hooks": {
+                        "before_start": "",
+                        "after_ready": "",
+                        "before_stop": "",
+                        "after_stop": "",
+                        "on_failure": "",
+                    },
                 }
             },
         }
@@ -433,24 +720,83 @@ environments = st.dictionaries(texts.filter(lambda key: key and "=" not in key),
 runs = words | st.lists(words, min_size=1, max_size=3)
 specs = st.builds(
     "{}{}{}".format,
-    st.sampled_from(["", "http::", "https::", "tcp::"]),
+    st.sampled_from(["", "http::", "https::", "tcp::", "udp::"]),
     st.sampled_from(["", "0.0.0.0:", "[::1]:", "host:"]),
     st.integers(0, 65535),
 )
-named = st.fixed_dictionaries({"tcp": st.just("[::1]:0")}, optional={"backlog": st.integers(1, 4096)})
+paths = st.from_regex(r"(/|\.\./)?[a-z :]{0,4}/?[a-z.]{0,4}[a-z]", fullmatch=True)
+named = st.fixed_dictionaries(
+    {"tcp": st.just("[::1]:0")}, optional={"backlog": st.integers(1, 4096), "name": names}
+) | st.fixed_dictionaries({"unix": paths}, optional={"name": names})
+positive = durations.filter(lambda text: Duration.of(text) > 0)
 stages = st.fixed_dictionaries({"run": runs}, optional={"env": environments, "cwd": texts, "timeout": durations})
-servers = st.fixed_dictionaries(
-    {"run": runs.filter(lambda run: "{fd" not in str(run))},
+plain = texts.filter(lambda text: not re.search("{(fd|host|port|addr|url)", text))
+hooks = st.fixed_dictionaries(
+    {},
     optional={
-        "listen": st.lists(specs | named, max_size=3),
-        "start": st.sampled_from(["now", "green"]),
-        "ready_timeout": durations,
-        "stop_signal": st.sampled_from(["TERM", "INT", "KILL"]),
-        "stop_timeout": durations,
-        "env": environments,
-        "cwd": texts,
+        moment: plain | st.lists(plain, max_size=2)
+        for moment in ("before_start", "after_ready", "before_stop", "after_stop", "on_failure")
     },
 )
+readiness = (
+    st.sampled_from(["auto", "notify", {"log": r"up \d+"}])
+    | st.fixed_dictionaries({"http": st.from_regex(r"/[!-~]{0,5}", fullmatch=True)})
+    | st.fixed_dictionaries({"http": st.just("/"), "status": st.integers(100, 599)})
+    | st.fixed_dictionaries({"log": texts.map(re.escape)})
+    | st.fixed_dictionaries({"after": durations})
+)
+servers = st.fixed_dictionaries(
+    {"run": runs.filter(lambda run: "{" not in str(run))},
+    optional={
+        "listen": st.lists(specs | st.builds("unix::{}".format, paths) | named, max_size=3),
+        "start": st.sampled_from(["now", "green"]),
+        "strategy": st.sampled_from(["overlap", "stop-start", "signal"]),
+        "signal": st.sampled_from(["HUP", "USR1", "USR2"]),
+        "ready": readiness,
+        "ready_timeout": positive,
+        "smoke": st.lists(plain.filter(str.strip), max_size=2),
+        "probation": durations,
+        "drain_timeout": durations,
+        "stop_signal": st.sampled_from(["TERM", "INT", "KILL"]),
+        "stop_timeout": durations,
+        "restart": st.sampled_from(["on-failure", "always", "never"]),
+        "watchdog": positive,
+        "needs": st.lists(names, max_size=2),
+        "inputs": st.lists(texts, max_size=2),
+        "env": environments,
+        "cwd": texts,
+        "hooks": hooks,
+    },
+)
+
+
+def consistent(tables: dict[str, Any]) -> dict[str, Any]:
+    """Without what contradicts the rest of it."""
+    taken: set[object] = {None}
+    for server in tables.get("server", {}).values():
+        wanted, server["listen"] = server.get("listen", []), []
+        for socket in wanted:
+            names = Server(run="x", listen=tuple(map(Listen.of, [*server["listen"], socket]))).socket_names()
+            address = Listen.of(socket).taken
+            if (address is None or address not in taken) and len(set(names)) == len(names):
+                server["listen"].append(socket)
+                taken.add(address)
+        server["needs"] = [need for need in server.get("needs", []) if need in tables.get("stage", {})] or None
+        is_stream = any(Listen.of(socket).is_stream for socket in server["listen"])
+        after = Ready.of(server.get("ready", "auto")).after
+        drop = {
+            "listen": not server["listen"],
+            "needs": server["needs"] is None,
+            "strategy": server.get("strategy") == "overlap" and not server["listen"],
+            "signal": server.get("strategy") != "signal",
+            "ready": ("http" in server.get("ready", "") and not is_stream)
+            or after >= Duration.of(server.get("ready_timeout", "30s")),
+        }
+        for key in (key for key, is_to_go in drop.items() if is_to_go):
+            server.pop(key, None)
+    return tables
+
+
 written = st.fixed_dictionaries(
     {},
     optional={
@@ -459,27 +805,31 @@ written = st.fixed_dictionaries(
         "stage": st.dictionaries(names, stages, max_size=3),
         "server": st.dictionaries(names, servers, max_size=3),
     },
-)
+).map(consistent)
 
 
 class TestRoundTrip:
     @given(written)
     def test_what_config_prints_is_a_configuration_that_means_the_same(self, tables: dict[str, Any]) -> None:
         found = config(tables)
-        resolved = model.to_tables(found)
-        again = config(tomllib.loads(tomli_w.dumps(resolved)))
-        assert model.to_tables(again) == resolved
-        assert (again.watch, again.gate, again.stage, again.triggers()) == (
-            *(found.watch, found.gate, found.stage),
-            found.triggers(),
-        )
-        for name, server in found.server.items():
-            assert again.server[name].socket_names() == server.socket_names()
+        shown = model.to_tables(found)
+        assert config(shown) == found
+        assert config(tomllib.loads(tomli_w.dumps(shown))) == found
+        assert config(json.loads(json.dumps(shown))) == found
+        assert model.to_tables(config(shown)) == shown
 
-    @given(written)
-    def test_as_json_it_is_the_same(self, tables: dict[str, Any]) -> None:
-        resolved = model.to_tables(config(tables))
-        assert model.to_tables(config(json.loads(json.dumps(resolved)))) == resolved
+    def test_what_depends_on_other_keys_is_filled_in(self) -> None:
+        listen = ["http::1", "http::2", {"unix": "x", "name": "admin"}]
+        web = config({"server": {"web": {"run": "x", "listen": listen}, "api": {"run": "x"}}}).server["web"]
+        assert [socket.name for socket in web.listen] == ["http", "http2", "admin"]
+        assert (web.strategy, web.trigger) == ("overlap", ".trigger-web")
+
+    def test_a_configuration_that_was_never_written_is_shown_as_one_that_was(self) -> None:
+        server = Server(run="x", listen=(Listen("unix", "", 0, path="x"), Listen("tcp", "::1", 0)))
+        assert model.to_tables(Config(server={"web": server}))["server"]["web"]["listen"] == [
+            {"name": "unix", "unix": "x", "backlog": 4096},
+            {"name": "tcp", "tcp": "[::1]:0", "backlog": 4096},
+        ]
 
 
 def fits(schema: dict[str, Any], value: object, root: dict[str, Any]) -> bool:
@@ -491,6 +841,7 @@ def fits(schema: dict[str, Any], value: object, root: dict[str, Any]) -> bool:
         "type": lambda kind: type(value) is KINDS[kind],
         "pattern": lambda pattern: bool(re.search(pattern, str(value))),
         "minimum": lambda least: isinstance(value, int) and value >= least,
+        "maximum": lambda most: isinstance(value, int) and value <= most,
         "items": lambda items: isinstance(value, list) and all(fits(items, part, root) for part in value),
         "required": lambda keys: isinstance(value, dict) and set(keys) <= value.keys(),
         "properties": lambda parts: (
@@ -504,7 +855,7 @@ def fits(schema: dict[str, Any], value: object, root: dict[str, Any]) -> bool:
                 if key not in schema.get("properties", {})
             )
         ),
-        **dict.fromkeys(["title", "description", "default", "$defs"], lambda _: True),
+        **dict.fromkeys(["title", "description", "default", "format", "$defs"], lambda _: True),
     }
     return all(checks[keyword](said) for keyword, said in schema.items())
 
@@ -532,6 +883,17 @@ class TestSchema:
             serving(listen=[{"tcp": 8001}]),
             serving(listen=[{"tcp": "1", "bad": 1}]),
             serving(listen=[8000]),
+            serving(listen=[{"name": "x"}]),
+            serving(strategy="overlp"),
+            serving(ready="notfy"),
+            serving(ready={"http": "up"}),
+            serving(ready={"http": "/", "status": 99}),
+            serving(ready={"log": "x", "status": 200}),
+            serving(ready={"after": 2}),
+            serving(smoke="x"),
+            serving(watchdog="2"),
+            serving(hooks={"befor_start": "x"}),
+            serving(hooks={"before_start": 3}),
         ],
     )
     def test_it_refuses_what_parse_refuses(self, tables: dict[str, Any]) -> None:
@@ -542,6 +904,8 @@ class TestSchema:
     def test_it_shows_the_defaults(self) -> None:
         watch = model.schema()["$defs"]["Watch"]["properties"]
         assert (watch["paths"]["default"], watch["settle"]["default"]) == ((".",), "5ms")
+        server = model.schema()["$defs"]["Server"]["properties"]
+        assert [server[key]["default"] for key in ("ready", "probation", "restart")] == ["auto", "2s", "on-failure"]
 
     def test_the_repositorys_own_configuration_fits(self) -> None:
         here = Path(__file__).parent.parent / "hotpipe.toml"

@@ -1,31 +1,46 @@
 """What a configuration may say: frozen types, and a pure validation that reports every problem at once.
 
 `parse` takes the tables that TOML gave and returns either a `Config` or the faults, each at its key path. A key that is
-not a field of these types does not work yet, and is refused.
+not a field of these types does not work yet, and is refused. What `to_tables` gives, `parse` reads back as the same.
 """
 
-import difflib
 import posixpath
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from functools import partial
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-KeyPath = tuple[str, ...]
-SocketType = Literal["http", "https", "tcp"]
+from hotpipe.config.listen import LISTEN_SCHEMA, NAME, KeyPath, Listen, SocketType, WrongPartsError, nearest
+from hotpipe.config.ready import DURATION_SCHEMA, READY_SCHEMA, Duration, Ready
+
+__all__ = [
+    "Config",
+    "Duration",
+    "Fault",
+    "Gate",
+    "Hooks",
+    "KeyPath",
+    "Listen",
+    "Ready",
+    "Server",
+    "SocketType",
+    "Stage",
+    "StopSignal",
+    "Strategy",
+    "Watch",
+    "nearest",
+    "parse",
+    "schema",
+    "to_tables",
+]
+
+Strategy = Literal["overlap", "stop-start", "signal"]
 StopSignal = Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"]
 
-_SOCKET_TYPES: tuple[SocketType, ...] = ("http", "https", "tcp")
-_UNITS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
-_DURATION = re.compile(r"([0-9]{1,24}(?:\.[0-9]{1,24})?)(ms|s|m|h)")
-_LARGEST_PORT = 65_535
-_TYPE = re.compile(r"([a-z]+)::")
-_SPEC = re.compile(r"(?:[a-z]+::)?(?:(?P<host>\[[^\]]+\]|[^:\[\]]+):)?(?P<port>\d+)")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _WORDS = {
     "`str | array`": "a string or an array of strings",
     "`str`": "a string",
@@ -38,84 +53,9 @@ _WORDS = {
     "`time`": "a time",
     "`datetime`": "a date",
 }
-_FD = re.compile(r"\{fd(?::([^{}]*))?\}")
-
-
-class Duration(float):
-    """Seconds; written `"250ms"`, `"2s"`, `"5m"`, `"1h"`."""
-
-    @classmethod
-    def of(cls, text: object) -> "Duration":
-        """Raises ValueError for anything but such a text."""
-        found = _DURATION.fullmatch(text) if isinstance(text, str) else None
-        if not found:
-            raise ValueError('must be a duration such as "250ms", "2s" or "5m"')
-        return cls(Decimal(found[1]) * _UNITS[found[2]])
-
-    def __str__(self) -> str:
-        exact = Decimal(repr(float(self)))
-        unit = next((u for u in ("h", "m", "s") if exact and not exact % _UNITS[u]), "ms")
-        return f"{(exact / _UNITS[unit]).normalize():f}{unit}"
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """A socket to open, as systemfd writes it: `[TYPE::][HOST:]PORT`; port 0 is a free one."""
-
-    type: SocketType
-    host: str
-    port: int
-    name: str = ""
-    backlog: int = 4096
-
-    @classmethod
-    def of(cls, written: object) -> "Listen":
-        """From a spec, or a table `{ name, tcp = "HOST:PORT", backlog }`; raises ValueError."""
-        if isinstance(written, str):
-            return cls._of_spec(written)
-        if isinstance(written, dict):
-            return cls._of_table(written)
-        raise ValueError('must be a spec such as "http::8000", or a table such as { name = "admin", tcp = "8001" }')
-
-    @classmethod
-    def _of_spec(cls, spec: str) -> "Listen":
-        typed = _TYPE.match(spec.strip())
-        named = typed[1] if typed else "tcp"
-        kind = next((kind for kind in _SOCKET_TYPES if kind == named), None)
-        if kind is None:
-            known = f"the types are {_listed(_SOCKET_TYPES)}{nearest(named, _SOCKET_TYPES)}"
-            raise ValueError(f"{spec!r}: no socket type {named!r}; {known}")
-        found = _SPEC.fullmatch(spec.strip())
-        if not found:
-            raise ValueError(f"{spec!r} is no socket: write [TYPE::][HOST:]PORT, for example http::8000 or [::1]:8001")
-        if int(found["port"]) > _LARGEST_PORT:
-            raise ValueError(f"{spec!r}: the largest port is {_LARGEST_PORT}")
-        return cls(kind, (found["host"] or "127.0.0.1").strip("[]"), int(found["port"]))
-
-    @classmethod
-    def _of_table(cls, table: Mapping[str, object]) -> "Listen":
-        kinds = [kind for kind in _SOCKET_TYPES if kind in table]
-        known = {"name", "backlog", *_SOCKET_TYPES}
-        for key in table:
-            if key not in known:
-                raise ValueError(f"unknown key {key!r}{nearest(key, known)}")
-        if len(kinds) != 1:
-            raise ValueError('a socket has one address, named by its type: { tcp = "127.0.0.1:8001" }')
-        address = table[kinds[0]]
-        if not isinstance(address, str):
-            raise ValueError(f'{kinds[0]} must be a string such as "127.0.0.1:8001"')
-        spec = cls._of_spec(f"{kinds[0]}::{address}")
-        name, backlog = table.get("name", ""), table.get("backlog", 4096)
-        if not isinstance(name, str) or (name and not _NAME.fullmatch(name)):
-            raise ValueError(f"the name {name!r} must consist of letters, digits, '.', '_' and '-'")
-        if isinstance(backlog, bool) or not isinstance(backlog, int) or not 0 < backlog < 2**31:
-            raise ValueError("backlog must be a positive integer")
-        return cls(spec.type, spec.host, spec.port, name, backlog)
-
-    def table(self, name: str) -> dict[str, str | int]:
-        """As a table of the configuration, all of it said."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return {"name": name, self.type: f"{host}:{self.port}", "backlog": self.backlog}
+# `${port}` is the shell's own, and `%{url}` curl's: whoever writes these need not mean ours.
+_PLACEHOLDER = re.compile(r"(?<![$%])\{(?:(fd|host|port|addr|url)|fd:([^{}]*))\}")
+_ADD_A_SOCKET = 'add listen = ["http::8000"], say'
 
 
 def _seconds(number: float) -> Any:
@@ -150,20 +90,52 @@ class Stage(_Table, frozen=True):
     timeout: Duration | None = None
 
 
+class Hooks(_Table, frozen=True):
+    """Commands around a generation's life: each one text for sh, or several."""
+
+    before_start: str | tuple[str, ...] = ""
+    after_ready: str | tuple[str, ...] = ""
+    before_stop: str | tuple[str, ...] = ""
+    after_stop: str | tuple[str, ...] = ""
+    on_failure: str | tuple[str, ...] = ""
+
+    def commands(self, moment: str) -> tuple[str, ...]:
+        """What is to be run at that moment, in order."""
+        return tuple(filter(str.strip, _texts(getattr(self, moment))))
+
+
 class Server(_Table, frozen=True):
-    """One server and the sockets that are held for it."""
+    """One server and the sockets that are held for it.
+
+    `needs` and `inputs` are null for every stage and every watched file; empty, they mean none. `watchdog` is systemd's
+    WatchdogSec (systemd.service(5)): a live server that does not send WATCHDOG=1 for this long is taken for dead.
+    """
 
     run: str | tuple[str, ...]
     listen: tuple[Listen, ...] = ()
     start: Literal["now", "green"] = "now"
-    strategy: Literal["stop-start"] = "stop-start"
-    ready: Literal["auto"] = "auto"
+    strategy: Strategy | None = None
+    signal: StopSignal = "HUP"
+    ready: Ready = msgspec.field(default_factory=Ready)
     ready_timeout: Duration = _seconds(30)
+    smoke: tuple[str, ...] = ()
+    probation: Duration = _seconds(2)
+    drain_timeout: Duration = _seconds(5)
     stop_signal: StopSignal = "TERM"
     stop_timeout: Duration = _seconds(10)
+    restart: Literal["on-failure", "always", "never"] = "on-failure"
+    watchdog: Duration | None = None
+    needs: tuple[str, ...] | None = None
+    inputs: tuple[str, ...] | None = None
     trigger: str = ""
     env: dict[str, str] = {}
     cwd: str = "."
+    hooks: Hooks = msgspec.field(default_factory=Hooks)
+
+    @property
+    def replaced_by(self) -> Strategy:
+        """The strategy in force: overlap where there are sockets to hand over, unless another one is asked for."""
+        return self.strategy or ("overlap" if self.listen else "stop-start")
 
     def socket_names(self) -> tuple[str, ...]:
         """One name a socket, in their order: as given, else its type, numbered from the second of that type on."""
@@ -201,55 +173,58 @@ class Fault:
 
 
 def parse(tables: Mapping[str, Any]) -> Config | list[Fault]:
-    """The configuration that `tables` (as tomllib gives them) stand for, or all that is wrong with them."""
+    """The configuration that `tables` (as tomllib gives them) stand for, or all that is wrong with them.
+
+    What depends on other keys is filled in: each server's strategy and trigger, the name of each of its sockets.
+    """
     faults: list[Fault] = []
     config: Config = _table(Config, tables, (), faults)
     faulty = {fault.at for fault in faults}
     faults.extend(fault for fault in _contradictions(config, faulty) if fault.at not in faulty)
-    return faults or config
+    return faults or _resolved(config)
 
 
 def to_tables(config: Config) -> dict[str, Any]:
-    """The configuration with all defaults filled in, as tables that TOML and JSON can hold."""
-    tables: dict[str, Any] = msgspec.to_builtins(config, enc_hook=str)
-    for name, server in config.server.items():
-        sockets = zip(server.listen, server.socket_names(), strict=True)
-        tables["server"][name]["listen"] = [listen.table(name) for listen, name in sockets]
-        tables["server"][name]["trigger"] = config.triggers()[name]
-    return {key: _without_nulls(table) for key, table in tables.items()}
+    """The configuration with all defaults filled in, as tables that TOML and JSON can hold.
+
+    A key whose default is "none" or "all" (`timeout`, `watchdog`, `needs`, `inputs`) is left out where it is not set.
+    """
+    resolved = _resolved(config)
+    tables: dict[str, Any] = msgspec.to_builtins(resolved, enc_hook=str)
+    for name, server in resolved.server.items():
+        tables["server"][name]["listen"] = [listen.table(listen.name) for listen in server.listen]
+        tables["server"][name]["ready"] = server.ready.written()
+    return {key: _plain(table) for key, table in tables.items()}
+
+
+def _resolved(config: Config) -> Config:
+    servers = {name: _resolved_server(server, config.triggers()[name]) for name, server in config.server.items()}
+    return msgspec.structs.replace(config, server=servers)
+
+
+def _resolved_server(server: Server, trigger: str) -> Server:
+    sockets = zip(server.listen, server.socket_names(), strict=True)
+    listen = tuple(replace(socket, name=name) for socket, name in sockets)
+    return msgspec.structs.replace(server, listen=listen, strategy=server.replaced_by, trigger=trigger)
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of the configuration, for editors."""
 
     def written(kind: type) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{_DURATION.pattern}$"} if kind is Duration else {}
+        return dict(DURATION_SCHEMA) if kind is Duration else {}
 
     found: dict[str, Any] = msgspec.json.schema(Config, schema_hook=written)
     for kind in (Watch, Stage, Server):
         for field in msgspec.structs.fields(kind):
             if field.type is Duration and field.default_factory is not msgspec.NODEFAULT:
                 found["$defs"][kind.__name__]["properties"][field.name]["default"] = str(field.default_factory())
-    address = {"type": "string", "description": "[HOST:]PORT"}
-    table = {"name": {"type": "string"}, "backlog": {"type": "integer", "minimum": 1}}
-    table |= dict.fromkeys(_SOCKET_TYPES, address)
-    found["$defs"]["Listen"] = {
-        "title": "Listen",
-        "anyOf": [
-            {"type": "string", "description": "[TYPE::][HOST:]PORT"},
-            {"type": "object", "properties": table, "additionalProperties": False},
-        ],
-    }
+    found["$defs"] |= {"Listen": LISTEN_SCHEMA, "Ready": READY_SCHEMA}
+    found["$defs"]["Server"]["properties"]["ready"]["default"] = Ready().written()
     for part in found["$defs"].values():
         if "properties" in part:
             part["additionalProperties"] = False
     return found
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where something known is near to `word`, else nothing."""
-    found = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 _FAULTY: Any = object()
@@ -257,6 +232,7 @@ _FAULTY: Any = object()
 
 def _value(kind: Any, value: object, at: KeyPath, faults: list[Fault]) -> Any:
     """`value` as a `kind`, part by part, so that one fault does not hide the next; _FAULTY where nothing is left."""
+    kind = _said(kind)
     if isinstance(value, dict) and get_origin(kind) is dict:
         parts = {key: _value(get_args(kind)[1], part, (*at, key), faults) for key, part in value.items()}
         return {key: part for key, part in parts.items() if part is not _FAULTY}
@@ -269,7 +245,10 @@ def _value(kind: Any, value: object, at: KeyPath, faults: list[Fault]) -> Any:
         faults.append(Fault(at, "must not contain a NUL character"))
         return _FAULTY
     try:
-        return kind.of(value) if hasattr(kind, "of") else msgspec.convert(value, kind, dec_hook=_leaf)
+        return kind.of(value) if hasattr(kind, "of") else msgspec.convert(value, kind)
+    except WrongPartsError as wrong:
+        faults.extend(Fault((*at, *key), message) for key, message in wrong.faults)
+        return _FAULTY
     except ValueError as error:  # msgspec's ValidationError is one
         faults.append(Fault(at, _in_toml_words(str(error), kind, value)))
         return _FAULTY
@@ -283,12 +262,14 @@ def _table(kind: Any, table: Mapping[str, object], at: KeyPath, faults: list[Fau
     faults.extend(Fault((*at, name), "is missing") for name in missing)
     parts = {key: _value(fields[key].type, value, (*at, key), faults) for key, value in table.items() if key in fields}
     values = {key: part for key, part in parts.items() if part is not _FAULTY}
-    complete = all(name in values for name, field in fields.items() if field.required)
-    return kind(**values) if complete else _FAULTY
+    stand_ins = {name: "" for name, field in fields.items() if field.required}  # the rest is still to be checked
+    return kind(**(stand_ins | values))
 
 
-def _leaf(kind: Any, value: object) -> object:
-    return kind.of(value)
+def _said(kind: Any) -> Any:
+    """Without null, which TOML cannot say."""
+    kinds = [part for part in get_args(kind) if part is not NoneType]
+    return kinds[0] if NoneType in get_args(kind) and len(kinds) == 1 else kind
 
 
 def _in_toml_words(message: str, kind: Any, value: object) -> str:
@@ -313,19 +294,115 @@ def _quoted(value: object) -> str:
     return f'"{value}"'
 
 
-def _contradictions(config: Config, faulty: Container[KeyPath]) -> Iterator[Fault]:
+def _contradictions(config: Config, faulty: Set[KeyPath]) -> Iterator[Fault]:
     """What is wrong between keys that are each well formed; what is `faulty` contradicts nothing."""
     for table, names in (("stage", config.stage), ("server", config.server)):
         for name in names:
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 yield Fault((table, name), "a name must consist of letters, digits, '.', '_' and '-'")
     yield from _run_faults(config)
     yield from _env_faults(config)
     yield from _path_faults(config)
     for name, server in config.server.items():
-        if ("server", name, "listen") not in faulty:
-            yield from _socket_faults(name, server)
+        at = ("server", name)
+        for keys, faults in _SERVER_RULES:
+            if not any((*at, key) in faulty for key in keys):
+                yield from faults(at, server)
+    if ("stage",) not in faulty:
+        yield from _needs_faults(config, config.stage.keys() | {at[1] for at in faulty if at[0] == "stage"})
+    yield from _address_faults(config)
     yield from _trigger_faults(config)
+
+
+def _strategy_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
+    if server.strategy == "overlap" and not server.listen:
+        yield Fault((*at, "strategy"), f"overlap needs a socket to hand over: {_ADD_A_SOCKET}")
+    if server.ready.how == "http" and not any(listen.is_stream for listen in server.listen):
+        yield Fault((*at, "ready"), f"http needs a socket to ask: {_ADD_A_SOCKET}")
+
+
+def _signal_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
+    if server.signal != "HUP" and server.strategy != "signal":
+        yield Fault((*at, "signal"), 'is for strategy = "signal" only; to stop a server: stop_signal')
+    elif server.signal == "KILL":
+        yield Fault((*at, "signal"), 'KILL ends every server: write the one on which it reloads, "HUP", say')
+
+
+def _time_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
+    if not server.ready_timeout:
+        yield Fault((*at, "ready_timeout"), "must be longer than 0s: nothing is ready at once")
+    elif server.ready.how == "after" and server.ready.after >= server.ready_timeout:
+        yield Fault((*at, "ready"), f"after must be shorter than ready_timeout, {server.ready_timeout}")
+
+
+def _watchdog_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
+    if server.watchdog is not None and not server.watchdog:
+        yield Fault((*at, "watchdog"), "must be longer than 0s; for none, leave it out")
+
+
+def _smoke_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
+    if not all(map(str.strip, server.smoke)):
+        yield Fault((*at, "smoke"), "each must name a command; for none: smoke = []")
+
+
+def _name_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
+    names = server.socket_names()
+    for duplicate in sorted({name for name in names if names.count(name) > 1}):
+        yield Fault((*at, "listen"), f"two sockets are named {duplicate!r}")
+
+
+def _placeholder_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
+    names = server.socket_names()
+    for key, text in _filled(server):
+        for found in _PLACEHOLDER.finditer(text):
+            if not names:
+                yield Fault((*at, *key), f"{found[0]} needs a socket: {_ADD_A_SOCKET}")
+            elif found[2] is not None and found[2] not in names:
+                known = nearest(found[2], names) or f"; there is {', '.join(map(repr, names))}"
+                yield Fault((*at, *key), f"no socket is named {found[2]!r}{known}")
+            elif found[1] in {"host", "port"} and server.listen[0].type == "unix" and key != ("smoke",):
+                # A smoke command is led to the candidate through a relay, which has both.
+                yield Fault((*at, *key), f"{found[0]} is that of the first socket, and a unix socket has none")
+
+
+def _filled(server: Server) -> Iterator[tuple[KeyPath, str]]:
+    """The texts in which placeholders stand for something."""
+    yield from ((("run",), text) for text in _texts(server.run))
+    yield from ((("smoke",), text) for text in server.smoke)
+    for moment in Hooks.__struct_fields__:
+        yield from ((("hooks", moment), text) for text in _texts(getattr(server.hooks, moment)))
+
+
+# What is asked of one server, and the keys that must be well formed for the answer to mean anything.
+_SERVER_RULES: tuple[tuple[tuple[str, ...], Callable[[KeyPath, Server], Iterator[Fault]]], ...] = (
+    (("listen",), _strategy_faults),
+    (("strategy",), _signal_faults),
+    (("ready_timeout",), _time_faults),
+    ((), _watchdog_faults),
+    ((), _smoke_faults),
+    (("listen",), _name_faults),
+    (("listen",), _placeholder_faults),
+)
+
+
+def _needs_faults(config: Config, stages: Set[str]) -> Iterator[Fault]:
+    for name, server in config.server.items():
+        for need in server.needs or ():
+            if need not in stages:
+                known = nearest(need, stages) or (f"; there is {', '.join(sorted(stages))}" if stages else "")
+                yield Fault(("server", name, "needs"), f"there is no stage {need!r}{known}")
+
+
+def _address_faults(config: Config) -> Iterator[Fault]:
+    owners: dict[tuple[str, ...], str] = {}
+    for name, server in config.server.items():
+        for listen in server.listen:
+            if listen.taken and listen.taken in owners:
+                message = f"{listen.address!r} is already a socket of server {owners[listen.taken]!r}"
+                other = "path" if listen.type == "unix" else "port (0 is a free one)"
+                yield Fault(("server", name, "listen"), f"{message}; take another {other}")
+            elif listen.taken:
+                owners[listen.taken] = name
 
 
 def _run_faults(config: Config) -> Iterator[Fault]:
@@ -356,18 +433,6 @@ def _path_faults(config: Config) -> Iterator[Fault]:
             yield Fault(("watch", "paths"), message)
 
 
-def _socket_faults(name: str, server: Server) -> Iterator[Fault]:
-    names = server.socket_names()
-    for duplicate in {n for n in names if names.count(n) > 1}:
-        yield Fault(("server", name, "listen"), f"two sockets are named {duplicate!r}")
-    for text in (server.run,) if isinstance(server.run, str) else server.run:
-        for found in _FD.finditer(text):
-            if found[1] is None and not names:
-                yield Fault(("server", name, "run"), '{fd} needs a socket: add listen = ["http::8000"], say')
-            elif found[1] is not None and found[1] not in names:
-                yield Fault(("server", name, "run"), f"no socket is named {found[1]!r}{nearest(found[1], names)}")
-
-
 def _trigger_faults(config: Config) -> Iterator[Fault]:
     owners: dict[str, str | None] = {}
     for server, path in config.triggers().items():
@@ -380,11 +445,12 @@ def _trigger_faults(config: Config) -> Iterator[Fault]:
         owners[plain] = server
 
 
-def _without_nulls(value: object) -> object:
+def _texts(written: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (written,) if isinstance(written, str) else written
+
+
+def _plain(value: object) -> object:
+    """As tomllib and json give it: lists for arrays, and no nulls."""
     if isinstance(value, dict):
-        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
-    return value
-
-
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(words)
+        return {key: _plain(part) for key, part in value.items() if part is not None}
+    return list(value) if isinstance(value, tuple) else value
