@@ -5,7 +5,8 @@
     │   └── ConfigError      2: every problem of the configuration at once
     ├── SocketError          1: a listening socket cannot be opened
     ├── SpawnError           1: a program cannot be started
-    └── TriggerError         1: the trigger file cannot be written
+    ├── TriggerError         1: the trigger file cannot be written
+    └── AlreadyRunning       1: another hotpipe has this role in the project
 
 Whatever else escapes is a defect: exit code 3, its traceback in `.hotpipe/logs/`.
 """
@@ -63,3 +64,7 @@ class SpawnError(HotpipeError):
 
 class TriggerError(HotpipeError):
     """The trigger file cannot be written."""
+
+
+class AlreadyRunning(HotpipeError):  # noqa: N818 - what a user is told, not what went wrong
+    """Another hotpipe has this role in the project; the message names its verb and its pid."""

@@ -12,7 +12,10 @@ from hotpipe.errors import SpawnError
 
 SH = "/bin/sh"
 COOKIE = "HOTPIPE_SPAWN"  # in the environment of every spawn: tells whose a stray process is
-_OF_SOCKETS = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
+_OF_SERVICES = (  # sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3), systemfd: hotpipe's own, not its children's
+    "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD", "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+)  # fmt: skip
 # `$$` is the pid that the server keeps through the execs, so LISTEN_PID is its own: sd_listen_fds(3) demands that.
 _EXEC = 'cd -- "$1" && shift && exec "$@"'
 _EXEC_LISTENING = 'cd -- "$1" && shift && LISTEN_PID=$$ exec "$@"'
@@ -78,7 +81,7 @@ def _is_one_program(text: str) -> bool:
 
 def environment(*layers: Mapping[str, str]) -> dict[str, str]:
     """hotpipe's own environment without what belongs to hotpipe's own sockets, under `layers`."""
-    env = {key: value for key, value in os.environ.items() if key not in _OF_SOCKETS}
+    env = {key: value for key, value in os.environ.items() if key not in _OF_SERVICES}
     for layer in layers:
         env.update(layer)
     return env

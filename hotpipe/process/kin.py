@@ -73,6 +73,15 @@ class Everyone:
         return [child for child in children if _session(child.pid) != _session(0)]
 
 
+def descends(pid: int, child: int, cookie: str) -> bool:
+    """Whether a living process is the child or comes from it: by session, by cookie, or by parentage."""
+    if pid == child or _session(pid) == child or _has_mark(pid, os.fsencode(cookie)):
+        return True
+    with contextlib.suppress(psutil.Error):
+        return any(parent.pid == child for parent in psutil.Process(pid).parents())
+    return False
+
+
 def bury(owned: Container[int]) -> int:
     """Reap the adopted that have died, and count them.
 

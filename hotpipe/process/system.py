@@ -19,6 +19,7 @@ from hotpipe.errors import HotpipeError
 from hotpipe.process import kin
 from hotpipe.process.child import Child, Exit, OnLine
 from hotpipe.process.command import Command
+from hotpipe.process.journal import Journal
 
 _STANDARD_ERROR = 2
 _LOOK_AGAIN_S = 0.005
@@ -32,6 +33,7 @@ class Running(Protocol):
     """A started program, as the halves see it."""
 
     pid: int
+    cookie: str
 
     @property
     def exit(self) -> Exit | None: ...
@@ -50,6 +52,14 @@ class Processes(Protocol):
         """End the child and all that descends from it; true if some of it had to be killed."""
         ...
 
+    def halt(self, child: Running) -> None:
+        """Let its process group stand still, until `resume` or `stop`."""
+        ...
+
+    def resume(self, child: Running) -> None:
+        """Let it go on."""
+        ...
+
     async def tidy(self, child: Running) -> None:
         """End what a finished child left in its session; daemons that made their own live until `close`."""
         ...
@@ -58,13 +68,15 @@ class Processes(Protocol):
 class System:
     """The real thing: Linux; other POSIX systems without the subreaper and the cookie."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | None = None) -> None:
+        """`folder` is where a journal is kept of what is spawned: see `journal`."""
         if os.name != "posix":
             raise HotpipeError("hotpipe needs a POSIX system", hint="on Windows, run it inside WSL 2")
         self._children: dict[int, Child] = {}
         self._prefix = f"{os.getpid()}.{os.urandom(6).hex()}."
         self._count = 0
         self._everyone = kin.Everyone(self._prefix)
+        self._journal = Journal(folder, self._prefix) if folder is not None else None
         _close_on_exec()
         _become_subreaper()
 
@@ -72,6 +84,8 @@ class System:
         self._count += 1
         child = Child(command, f"{self._prefix}{self._count};")
         self._children[child.pid] = child
+        if self._journal is not None:
+            self._journal.spawned(child.pid)
         return child
 
     async def stop(self, child: Running, with_signal: str, grace_s: float) -> bool:
@@ -87,6 +101,12 @@ class System:
             await self._end(started, family, signal.SIGKILL)
         return True
 
+    def halt(self, child: Running) -> None:
+        _signal_group(child.pid, signal.SIGSTOP)
+
+    def resume(self, child: Running) -> None:
+        _signal_group(child.pid, signal.SIGCONT)
+
     async def tidy(self, child: Running) -> None:
         finished = self._children.get(child.pid)
         if finished is None:
@@ -100,12 +120,15 @@ class System:
         """Kill whatever is left of all that was ever started, the daemons of finished children too."""
         for child in list(self._children.values()):
             await self.stop(child, "KILL", _KILL_PATIENCE_S)
+        left = [psutil.Process()]
         with anyio.move_on_after(_KILL_PATIENCE_S):
             while left := await anyio.to_thread.run_sync(self._everyone.living):
                 for process in left:
                     _signal(process, signal.SIGKILL)
                 await anyio.sleep(_LOOK_AGAIN_S)
         kin.bury(self._children)
+        if self._journal is not None and not left:
+            self._journal.close()
 
     def kill_at_once(self) -> None:
         """No grace, no waiting for the loop: SIGKILL to all that was ever started, for the second Ctrl-C."""
@@ -124,12 +147,15 @@ class System:
         while living or (child.exit is not None and kin.bury(self._children)):
             for group in members.groups - told:
                 _signal_group(group, number)
+                _signal_group(group, signal.SIGCONT)  # who stands still would not hear it: systemd.kill(5)
             if number != signal.SIGKILL:  # what a program starts to clean up is not told: it may finish
                 told |= members.groups
             await _pause(child)
             living = await anyio.to_thread.run_sync(members.living)
         await child.wait()
         self._children.pop(child.pid, None)
+        if self._journal is not None:
+            self._journal.gone(child.pid)
 
 
 async def _pause(child: Child) -> None:

@@ -1,0 +1,47 @@
+"""What the verbs that talk to a running hotpipe have in common. They load neither loop nor faces: start-up time."""
+
+import os
+from typing import Any
+
+import click
+
+from hotpipe import control, instance
+from hotpipe.config import file
+from hotpipe.control import NotRunning, Request
+from hotpipe.errors import HotpipeError, UsageError
+
+# The same as in options, which would load the faces.
+config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration file.")
+
+
+def root(config_file: str | None) -> str:
+    """The project's root, whatever its configuration says just now; raises UsageError where there is none."""
+    here = _here()
+    return os.path.dirname(os.path.abspath(config_file) if config_file else file.find(here))
+
+
+def ask(config_file: str | None, request: Request) -> list[dict[str, Any]]:
+    """The answers of the hotpipes that run in the project.
+
+    Raises HotpipeError where one runs that does not answer, ConfigError where none runs and none could, NotRunning.
+    """
+    project = root(config_file)
+    try:
+        return control.ask(project, request)
+    except NotRunning:
+        if silent := instance.running(project):
+            raise HotpipeError(f"{silent[0]} runs, but does not answer", hint="end it with `hotpipe stop`") from None
+        check(config_file)
+        raise
+
+
+def check(config_file: str | None) -> None:
+    """Raises ConfigError where the configuration is the reason why nothing runs."""
+    file.load(config_file, _here())
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working directory is gone", hint="cd to one that exists") from error

@@ -1,0 +1,221 @@
+"""The listening end of the control socket, in the running hotpipe.
+
+Invariant: whatever a client sends, withholds or refuses to read costs that client its connection and nobody anything
+else. The socket has mode 0600 before anybody could connect, and serves only its owner and root.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Self
+
+import anyio
+from anyio.abc import TaskStatus
+
+from hotpipe.control import protocol
+from hotpipe.control.address import reachable
+from hotpipe.control.protocol import Answer, Request
+from hotpipe.errors import AlreadyRunning, HotpipeError, UsageError
+
+Answering = Callable[[Request], Awaitable[Answer]]
+
+PATIENCE_S = 5.0  # with a client that neither writes nor reads
+_MOST_CLIENTS = 64  # at once; others wait in the kernel's queue, so that descriptors are left for servers
+_BACKLOG = 128
+_CHUNK = 1 << 14
+_PAUSE_S = 0.1  # where a connection cannot be accepted: no descriptor is free
+_PROBE_S = 1.0
+_UCRED = "3i"  # struct ucred of unix(7): pid, uid, gid
+
+
+class _Gone(Exception):  # noqa: N818 - it is no error if a client leaves
+    """The client has hung up, or is hung up on."""
+
+
+async def serve(
+    path: str,
+    answer: Answering,
+    patience_s: float = PATIENCE_S,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer requests at `path` until cancelled; `answer` may raise HotpipeError to refuse one.
+
+    Raises AlreadyRunning where somebody answers there already, HotpipeError where the socket cannot be opened.
+    """
+    with _bound(path) as listening:
+        task_status.started()
+        seats = anyio.Semaphore(_MOST_CLIENTS)
+        async with anyio.create_task_group() as clients:
+            while True:
+                await seats.acquire()
+                client = _Client(await _accept(listening), patience_s)
+                clients.start_soon(_attend, client, answer, seats)
+
+
+async def _accept(listening: socket.socket) -> socket.socket:
+    while True:
+        await anyio.wait_readable(listening)
+        try:
+            client, _ = listening.accept()
+        except BlockingIOError:
+            continue
+        except OSError:
+            await anyio.sleep(_PAUSE_S)
+        else:
+            client.setblocking(False)
+            return client
+
+
+async def _attend(client: "_Client", answer: Answering, seats: anyio.Semaphore) -> None:
+    with contextlib.suppress(_Gone), client:
+        await _converse(client, answer if client.is_allowed else _refuse)
+    seats.release()
+
+
+async def _refuse(_: Request) -> Answer:
+    raise HotpipeError("this hotpipe belongs to another user")
+
+
+async def _converse(client: "_Client", answer: Answering) -> None:
+    try:
+        while (line := await client.line()) is not None:
+            await client.send(await _answer_to(line, answer))
+    except UsageError as error:
+        await client.send(protocol.refused(error))
+
+
+async def _answer_to(line: bytes, answer: Answering) -> bytes:
+    try:
+        return protocol.answered(await answer(protocol.decode(line)))
+    except HotpipeError as error:
+        return protocol.refused(error)
+
+
+class _Client:
+    """A connection, line by line."""
+
+    def __init__(self, connected: socket.socket, patience_s: float) -> None:
+        self._socket = connected
+        self._patience_s = patience_s
+        self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    @property
+    def is_allowed(self) -> bool:
+        """It is the owner of this hotpipe, or root."""
+        if not hasattr(socket, "SO_PEERCRED"):  # the mode of the file has to do
+            return True
+        peer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_UCRED))
+        return struct.unpack(_UCRED, peer)[1] in (0, os.geteuid())
+
+    async def line(self) -> bytes | None:
+        """The next request; None when there is none any more. Raises UsageError for one that is endless, _Gone."""
+        with anyio.move_on_after(self._patience_s):
+            return await self._whole_line()
+        if self._rest:
+            raise UsageError(f"a request ends with a newline; none came within {self._patience_s:g} s")
+        return None
+
+    async def send(self, line: bytes) -> None:
+        """All of it; raises _Gone."""
+        try:
+            with anyio.fail_after(self._patience_s):
+                while line:
+                    await anyio.wait_writable(self._socket)
+                    line = line[self._sent(line) :]
+        except (OSError, TimeoutError) as error:
+            raise _Gone from error
+
+    async def _whole_line(self) -> bytes | None:
+        while b"\n" not in self._rest and len(self._rest) <= protocol.LARGEST:
+            chunk = await self._received()
+            if not chunk:  # the last line may lack its end
+                line, self._rest = self._rest, b""
+                return line or None
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        if len(line) > protocol.LARGEST:
+            raise UsageError(f"a request may have {protocol.LARGEST} bytes")
+        return line
+
+    async def _received(self) -> bytes:
+        while True:
+            await anyio.wait_readable(self._socket)
+            try:
+                return self._socket.recv(_CHUNK)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise _Gone from error
+
+    def _sent(self, line: bytes) -> int:
+        try:
+            return self._socket.send(line)
+        except BlockingIOError:
+            return 0
+
+
+@contextlib.contextmanager
+def _bound(path: str) -> Iterator[socket.socket]:
+    """A socket that listens at `path`, which disappears at the end if it is still the same."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.setblocking(False)
+        try:
+            with reachable(path) as name:
+                _make_way(path, name)
+                _bind(listening, name)
+                ours = _identity(path)
+                listening.listen(_BACKLOG)
+        except OSError as error:
+            raise HotpipeError(f"cannot open the control socket {path}: {error.strerror or error}") from error
+        try:
+            yield listening
+        finally:
+            with contextlib.suppress(OSError):  # while it is open, nothing else can get its inode
+                if _identity(path) == ours:
+                    os.unlink(path)
+
+
+def _bind(listening: socket.socket, name: str) -> None:
+    with contextlib.suppress(OSError):
+        os.fchmod(listening.fileno(), 0o600)  # Linux creates the file with the mode of the socket's own inode
+    listening.bind(name)
+    os.chmod(name, 0o600)  # elsewhere; nobody can connect before listen
+
+
+def _make_way(path: str, name: str) -> None:
+    """Remove what a killed hotpipe left; raises AlreadyRunning, HotpipeError, OSError."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise HotpipeError(f"what stands at {path} is no socket", hint=f"remove {path}")
+    except FileNotFoundError:
+        return
+    if _answers(name):
+        raise AlreadyRunning(f"another hotpipe answers at {path}", hint="end it with `hotpipe stop`")
+    os.unlink(path)
+
+
+def _answers(name: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(name)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except (TimeoutError, BlockingIOError):  # its queue is full
+            return True
+    return True
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino

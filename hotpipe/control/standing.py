@@ -1,0 +1,96 @@
+"""What `hotpipe status` is told: the events folded into where everything stands. Pure."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from hotpipe.control.protocol import Run, Server, Socket
+from hotpipe.events import (
+    AnyEvent,
+    RunFinished,
+    RunStarted,
+    ServerDiscarded,
+    ServerDraining,
+    ServerFailed,
+    ServerLive,
+    ServerStarting,
+    ServerStopped,
+    ServerVerified,
+)
+
+_replace = msgspec.structs.replace
+
+
+class _Generation(msgspec.Struct, frozen=True):
+    pid: int
+    tree: str | None
+    verified: bool = False
+
+
+class Standing:
+    """Where the gate's newest run and each server stand."""
+
+    def __init__(self, servers: Iterable[str]) -> None:
+        self.run: Run | None = None
+        self._servers = {name: Server(name=name, state="stopped") for name in servers}
+        self._generations: dict[tuple[str, int], _Generation] = {}
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """In the order of the configuration."""
+        return tuple(self._servers.values())
+
+    def apply(self, event: AnyEvent) -> None:
+        """Take in one event."""
+        match event:
+            case RunStarted(run=run, tree=tree):
+                self.run = Run(run=run, status="running", tree=tree)
+            case RunFinished(status=status) if self.run is not None:
+                self.run = _replace(self.run, status=status)
+            case ServerStarting(server=name, generation=number):
+                self._generations[name, number] = _Generation(event.pid, event.tree)
+                if self._servers[name].generation is None:
+                    self._servers[name] = _replace(self._servers[name], state="starting")
+            case ServerLive(server=name, generation=number):
+                sockets = tuple(Socket(each.name, each.addr) for each in event.sockets)
+                self._serve(name, number, sockets)
+            case ServerVerified(server=name, generation=number):
+                self._generations[name, number] = _replace(self._generations[name, number], verified=True)
+                self._serve(name, self._servers[name].generation)
+            case ServerFailed(server=name, serving=serving):
+                self._serve(name, serving, otherwise="failed")
+            case ServerDiscarded(server=name, serving=serving):
+                self._serve(name, serving)
+            case ServerDraining(server=name, generation=number) if number == self._servers[name].generation:
+                self._servers[name] = _replace(self._servers[name], state="draining")
+            case ServerStopped(server=name, generation=number):
+                self._generations.pop((name, number), None)
+                if number == self._servers[name].generation:
+                    self._serve(name, None)
+            case _:
+                pass
+
+    def _serve(
+        self,
+        name: str,
+        number: int | None,
+        sockets: tuple[Socket, ...] | None = None,
+        otherwise: Literal["stopped", "failed"] = "stopped",
+    ) -> None:
+        before = self._servers[name]
+        sockets = before.sockets if sockets is None else sockets
+        serving = self._generations.get((name, number)) if number is not None else None
+        if serving is None:
+            state = before.state if before.state == "failed" else otherwise
+            self._servers[name] = Server(name=name, state=state, sockets=sockets)
+            return
+        self._servers[name] = Server(
+            name=name,
+            state="live",
+            generation=number,
+            pid=serving.pid,
+            tree=serving.tree,
+            verified=serving.verified,
+            sockets=sockets,
+        )
