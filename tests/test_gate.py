@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 import pytest
 
+from hotpipe.config.file import Project
+from hotpipe.config.model import Config
+from hotpipe.events import AnyEvent, RunFinished, TriggerTouched
+from hotpipe.gate.loop import Gate as GateLoop
+from hotpipe.process.system import System
 from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.sweep import Snapshot
 
@@ -218,3 +224,117 @@ def test_a_path_that_is_not_there_is_told_and_watched_when_it_comes(
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a.py").touch()
     assert running.until(lambda event: event["type"] == "change.detected")["paths"] == ["src/a.py"]
+
+
+def touched_since(running: Gate, seen: int) -> list[tuple[str, int]]:
+    return [(event["server"], event["run"]) for event in running.events[seen:] if event["type"] == "trigger.touched"]
+
+
+def record(folder: Path, server: str) -> Event:
+    found: Event = json.loads((folder / f".trigger-{server}").read_text())
+    return found
+
+
+def test_a_change_that_concerns_one_server_touches_the_trigger_of_that_one(
+    tmp_path: Path, gate: Callable[[str], Gate]
+) -> None:
+    for name in ("src", "docs"):
+        (tmp_path / name).mkdir()
+    running = gate(
+        '[stage.a]\nrun = "true"\n'
+        '[server.web]\nrun = "true"\ninputs = ["src/**", "!src/generated/**"]\n'
+        '[server.docs]\nrun = "true"\ninputs = ["docs/"]'
+    )
+    running.until_run("green")
+    assert touched_since(running, 0) == [("web", 1), ("docs", 1)]
+    docs_at_first = os.stat(tmp_path / ".trigger-docs")
+    seen = len(running.events)
+    (tmp_path / "src" / "a.py").touch()
+    running.until_run("green")
+    assert [server for server, _ in touched_since(running, seen)] == ["web"]
+    assert os.stat(tmp_path / ".trigger-docs") == docs_at_first
+    seen = len(running.events)
+    (tmp_path / "src" / "generated").mkdir()
+    (tmp_path / "src" / "generated" / "a.py").touch()
+    running.until_run("green")
+    assert touched_since(running, seen) == []
+    (tmp_path / "docs" / "a.md").touch()
+    last = running.until_run("green")
+    assert touched_since(running, seen) == [("docs", last["run"])]
+    assert record(tmp_path, "docs")["changed"] == ["docs/a.md", "src/a.py", "src/generated/a.py"]
+    assert record(tmp_path, "docs")["run"] == last["run"]
+
+
+def test_a_red_run_touches_the_triggers_of_servers_that_do_not_need_what_failed(
+    tmp_path: Path, gate: Callable[[str], Gate]
+) -> None:
+    (tmp_path / "a.txt").write_text("bad")
+    running = gate(
+        '[stage.lint]\nrun = "! grep ugly a.txt"\n[stage.test]\nrun = "! grep bad a.txt"\n'
+        '[server.web]\nrun = "true"\nneeds = ["lint"]\n[server.api]\nrun = "true"'
+    )
+    running.until_run("red")
+    running.until(lambda event: event["type"] == "trigger.touched")
+    bad = record(tmp_path, "web")["tree"]
+    (tmp_path / "a.txt").write_text("ugly")
+    running.until_run("red")
+    (tmp_path / "b.txt").touch()
+    running.until_run("red")
+    assert touched_since(running, 0) == [("web", 1)]
+    assert record(tmp_path, "web")["tree"] == bad
+    seen = len(running.events)
+    (tmp_path / "a.txt").write_text("good")
+    green = running.until_run("green")
+    assert touched_since(running, seen) == [("web", green["run"]), ("api", green["run"])]
+    web, api = record(tmp_path, "web"), record(tmp_path, "api")
+    assert web["tree"] == api["tree"] != bad
+    assert web["changed"] == api["changed"] == ["a.txt", "b.txt"]
+
+
+def test_a_trigger_that_cannot_be_written_does_not_hold_up_that_of_another_server(
+    tmp_path: Path, gate: Callable[[str], Gate]
+) -> None:
+    (tmp_path / ".trigger-web").mkdir()
+    running = gate('[server.web]\nrun = "true"\n[server.api]\nrun = "true"')
+    assert running.until(lambda event: event["type"] == "warning")["code"] == "trigger.unwritable"
+    assert touched_since(running, 0) == [("api", 1)]
+    (tmp_path / ".trigger-web").rmdir()
+    running.until(lambda event: event["type"] == "trigger.touched")
+    assert touched_since(running, 0) == [("api", 1), ("web", 1)]
+
+
+class Overtaken:
+    """A tree that changes when a sweep has just been told, and says so at once: the word of it is still on its way."""
+
+    def __init__(self) -> None:
+        self.trees = ["T1", "T2"]
+        self.sweeps = 0
+
+    @property
+    def tree(self) -> str:
+        return self.trees[min(self.sweeps, 1)]
+
+    async def confirm(self) -> str:
+        found = self.tree
+        self.sweeps += 1
+        return found
+
+    def still(self) -> bool:
+        return True
+
+
+@pytest.mark.anyio
+async def test_a_change_that_is_still_in_the_inbox_keeps_the_trigger_from_being_touched(tmp_path: Path) -> None:
+    project = Project(str(tmp_path), str(tmp_path / "hotpipe.toml"), Config())
+    told: list[AnyEvent] = []
+
+    def emit(event: AnyEvent) -> None:
+        told.append(event)
+        if isinstance(event, RunFinished) and event.status == "green":
+            loop.stop()
+
+    loop = GateLoop(project, System(), emit, {None: ".trigger"})
+    loop.request("T1")
+    with anyio.fail_after(PATIENCE_S):
+        await loop.run(Overtaken())
+    assert [event.tree for event in told if isinstance(event, TriggerTouched)] == ["T2"]

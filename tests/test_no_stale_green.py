@@ -1,8 +1,9 @@
-"""Invariant 1, as a property: a trigger is touched for tree T only if every stage passed on T and T is on disk then.
+"""Invariant 1, as a property: a trigger is touched for tree T only if every stage that its server needs passed on T,
+and T is on disk then. And no more, no less: not without something new that concerns the server, and not too late.
 
 The world is a real folder with a real snapshot; events arrive late, together, or are lost in a queue that runs over.
 The machine of the gate is driven one action at a time, so that every interleaving with a save can come up. A stage is a
-reader: it passes if nothing that it read was bad. The model remembers what each stage really read.
+reader: it passes if nothing that it read was bad to it. The model remembers what each stage really read.
 """
 
 import os
@@ -15,14 +16,44 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from hotpipe.events import RunFinished
 from hotpipe.gate import cycle
+from hotpipe.gate.plan import Due, Trigger
+from hotpipe.tree.globs import Globs
 from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.sweep import Snapshot
 
 FILES = ("a.py", "b.py", "sub/c.py")
-CONTENTS = ("good1", "good2", "bad11", "bad22")  # of one length: a size tells nothing
-STAGES = ("lint", "test")
+CONTENTS = ("good1", "good2", "ugly1", "ugly2", "bad11")  # of one length: a size tells nothing
+STAGES = ("lint", "test", "load")
+FAILS_ON = {"lint": "ugly", "test": "bad", "load": "bad"}
+TRIGGERS = {
+    trigger.server: trigger
+    for trigger in (
+        Trigger(None),
+        Trigger("all"),
+        Trigger("linted", needs=("lint",)),
+        Trigger("tested", needs=("test",), inputs=Globs(["*.py", "!sub/"])),
+        Trigger("sub", inputs=Globs(["sub/"])),
+        Trigger("free", needs=()),
+    )
+}
 names, contents = st.sampled_from(FILES), st.sampled_from(CONTENTS)
+servers = st.sampled_from(list(TRIGGERS))
+
+
+def needs(server: str | None) -> tuple[str, ...]:
+    trigger = TRIGGERS[server]
+    return STAGES if trigger.needs is None else trigger.needs
+
+
+def concerns(server: str | None, name: str) -> bool:
+    inputs = TRIGGERS[server].inputs
+    return inputs is None or inputs.matches(name)
+
+
+def passes(stage: str, content: str | None) -> bool:
+    return not (content or "").startswith(FAILS_ON[stage])
 
 
 @dataclass
@@ -32,6 +63,9 @@ class Reading:
     run: int
     stage: str
     seen: dict[str, set[str | None]] = field(default_factory=dict)
+
+    def is_content(self) -> bool:
+        return all(passes(self.stage, content) for contents in self.seen.values() for content in contents)
 
 
 class Desk(RuleBasedStateMachine):
@@ -47,13 +81,14 @@ class Desk(RuleBasedStateMachine):
         self.events: set[str] = set()
         self.overflown = False
         self.now = 0.0
-        self.state: cycle.State = cycle.Idle(cycle.Past(STAGES))
+        self.state: cycle.State = cycle.Idle(cycle.Past(STAGES, tuple(TRIGGERS.values())))
         self.reading: Reading | None = None
         self.cancelled = False
         self.to_confirm: int | None = None
         self.wake_at: float | None = None
         self.passed: dict[int, list[Reading]] = {}
-        self.touched: list[str] = []
+        self.served: dict[str | None, dict[str, str | None]] = {}
+        self.unwritable: set[str | None] = set()
         self.tell(cycle.Requested(self.snapshot.tree))
 
     def teardown(self) -> None:
@@ -64,9 +99,20 @@ class Desk(RuleBasedStateMachine):
             shutil.rmtree(self.root)
 
     def check_that_nothing_was_missed(self) -> None:
-        good = all((self.content(name) or "good").startswith("good") for name in FILES)
-        served = self.touched[-1] if self.touched else None
-        assert not good or served == self.fresh_snapshot().tree, "a good tree was missed"
+        failing = (at for at, stage in enumerate(STAGES) if not all(passes(stage, c) for c in self.contents().values()))
+        passed = STAGES[: next(failing, len(STAGES))]
+        for server in TRIGGERS:
+            if set(needs(server)) <= set(passed):
+                served = self.served.get(server)
+                assert served is not None, f"{server} was never touched"
+                assert not self.news(server, served), f"a tree was missed that is good for {server}"
+
+    def news(self, server: str | None, served: dict[str, str | None]) -> set[str]:
+        """What concerns the server and is not as it was served."""
+        return {name for name in self.differing(served) if concerns(server, name)}
+
+    def differing(self, served: dict[str, str | None]) -> set[str]:
+        return {name for name, content in self.contents().items() if content != served[name]}
 
     # What a user does, and what the kernel tells of it.
 
@@ -103,6 +149,10 @@ class Desk(RuleBasedStateMachine):
             self.write(name, content)
             self.events.add(name)
 
+    @rule(server=servers)
+    def a_trigger_cannot_be_written_any_more_or_can_again(self, server: str | None) -> None:
+        self.unwritable ^= {server}
+
     @rule()
     def the_queue_runs_over(self) -> None:
         self.events.clear()
@@ -130,11 +180,10 @@ class Desk(RuleBasedStateMachine):
             self.stage_reads(name)
         reading, self.reading = self.reading, None
         assert reading is not None
-        bad = any((content or "good").startswith("bad") for seen in reading.seen.values() for content in seen)
         cancelled, self.cancelled = self.cancelled, False
-        if not bad and not cancelled:
+        status = "cancelled" if cancelled else "passed" if reading.is_content() else "failed"
+        if status == "passed":
             self.passed.setdefault(reading.run, []).append(reading)
-        status = "cancelled" if cancelled else "failed" if bad else "passed"
         self.tell(cycle.StageEnded(reading.run, reading.stage, status))
 
     @precondition(lambda self: self.to_confirm is not None)
@@ -184,6 +233,9 @@ class Desk(RuleBasedStateMachine):
                 self.wake_at = at
             case cycle.Touch():
                 return self.touch(action)
+            case cycle.Emit(RunFinished(run=run, status="green")):
+                assert self.snapshot.tree == self.fresh_snapshot().tree, "green for a tree that is not on disk"
+                self.check_that_it_is_green(run, None)
             case cycle.Emit():
                 pass
         return None
@@ -192,15 +244,31 @@ class Desk(RuleBasedStateMachine):
         if self.overflown or any(self.snapshot.covers(path, is_dir=False) for path in self.events):
             return cycle.Disturbed(touch.run)
         assert touch.tree == self.fresh_snapshot().tree, "touched for a tree that is not on disk"
-        assert [reading.stage for reading in self.passed[touch.run]] == list(STAGES), "not every stage passed"
-        for reading in self.passed[touch.run]:
-            for name, seen in reading.seen.items():
-                assert seen == {self.content(name)}, f"{reading.stage} passed on another {name}"
-        self.touched.append(touch.tree)
-        return cycle.Touched(touch.run)
+        for due in touch.due:
+            self.check_that_it_is_green(touch.run, due.server)
+            self.check_that_it_is_wanted(due)
+        written = tuple(due.server for due in touch.due if due.server not in self.unwritable)
+        self.served |= dict.fromkeys(written, self.contents())
+        if len(written) < len(touch.due):
+            return cycle.TouchFailed(touch.run, "", "", written)
+        return cycle.Touched(touch.run, written)
+
+    def check_that_it_is_green(self, run: int, server: str | None) -> None:
+        readings = {reading.stage: reading for reading in self.passed.get(run, [])}
+        for stage in needs(server):
+            assert stage in readings, f"{server} needs {stage}, which did not pass"
+            for name, seen in readings[stage].seen.items():
+                assert seen == {self.content(name)}, f"{stage} passed on another {name}"
+
+    def check_that_it_is_wanted(self, due: Due) -> None:
+        if due.server in self.served:
+            assert self.differing(self.served[due.server]) <= set(due.changed), "a change is not in the record"
+            if due.server is not None:
+                assert any(concerns(due.server, name) for name in due.changed), "touched for nothing"
 
     def come_to_rest(self) -> None:
         """Nobody edits any more: whatever is under way comes to its end."""
+        self.unwritable.clear()
         for _ in range(100):
             self.events_arrive()
             if self.reading is not None:
@@ -220,6 +288,9 @@ class Desk(RuleBasedStateMachine):
                 return file.read()
         except FileNotFoundError:
             return None
+
+    def contents(self) -> dict[str, str | None]:
+        return {name: self.content(name) for name in FILES}
 
     def fresh_snapshot(self) -> Snapshot:
         snapshot = Snapshot(self.root, (".",), Ignore(self.root))

@@ -4,19 +4,25 @@
                        │  │                            │                           │
        a stage failed  │  │ change                     │ change: a new run         │ cannot write
                        ▼  ▼                            ▼                           ▼
-    Idle ◀── Reviewing  Superseded ──all dead──▶ Running                        Untouched ──later──▶ (confirms)
-        stands  │          │
-                │ change   │ the same files undo run after run
-                ▼          ▼
-             Running    Resting ──change, or time──▶ Running
+               Reviewing  Superseded ──all dead──▶ Running                     Untouched ──later──▶ (confirms)
+                │  │  │      │                                                     ▲
+         stands │  │  │      │ the same files undo run after run                   │
+                ▼  │  │      ▼                                                     │
+             Idle  │  │   Resting ──change, or time──▶ Running                     │ cannot write
+                   │  └─change──▶ Running                                          │
+                   └─stands, and a server has all that it needs──▶ TouchingSome ───┴──touched──▶ Idle
 
-Invariant 1, *no stale green*: `Touch` for tree T is asked for only if every stage passed on T, no watched file was
-written since the run began (not even with the same content), and a sweep after the last stage found T on disk. The loop
-writes the trigger in the same breath in which the watcher says that nothing has happened since; else it answers
-`Disturbed`. One thing is let pass: a file that comes and goes within one burst of events (`tree/settle.py`) is taken
-for a scratch file of the stage's own; without that, tests that make one could never be green.
+Invariant 1, *no stale green*: `Touch` of a trigger for tree T is asked for only if every stage that its server needs
+passed on T, no watched file was written since the run began (not even with the same content), and a sweep after the
+last stage found T on disk. The loop writes the triggers in the same breath in which the watcher says that nothing has
+happened since; else it answers `Disturbed`. One thing is let pass: a file that comes and goes within one burst of
+events (`tree/settle.py`) is taken for a scratch file of the stage's own; without that, tests that make one could never
+be green.
 
 Nor is there a stale red: a failure is said at once, and the stages run again if the tree turns out not to have stood.
+
+Which triggers a run may touch, and which of them it need not, `plan` says. A run that is red touches those of the
+servers that do not need what failed or was skipped.
 """
 
 import math
@@ -42,13 +48,16 @@ class Run(Struct, frozen=True):
     number: int
     tree: str
     began: float
+    passed: frozenset[str] = frozenset()
 
 
 class Past(Struct, frozen=True):
-    """What outlives a run: the stages, how many runs there were, what has changed since the last green one, how often
-    in a row the same files undid a run, and how often they changed at the heels of one."""
+    """What outlives a run: the stages, the triggers and what each waits for, how many runs there were, what has changed
+    since the last green one, how often in a row the same files undid a run, and how often they changed at the heels of
+    one."""
 
     stages: tuple[str, ...]
+    triggers: tuple[plan.Trigger, ...] = ()
     runs: int = 0
     since_green: frozenset[str] = frozenset()
     undone_by: frozenset[str] = frozenset()
@@ -110,8 +119,15 @@ class Touching(Struct, frozen=True):
     run: Run
 
 
+class TouchingSome(Struct, frozen=True):
+    """A stage failed, and that has been said; the tree stands, and the triggers that did not need it are written."""
+
+    past: Past
+    run: Run
+
+
 class Untouched(Struct, frozen=True):
-    """Green, but a trigger could not be written: again at `retry_at`."""
+    """The verdict is said, but a trigger could not be written: again at `retry_at`."""
 
     past: Past
     run: Run
@@ -131,7 +147,19 @@ class Over(Struct, frozen=True):
     past: Past
 
 
-State = Idle | Running | Superseded | Resting | Confirming | Reviewing | Touching | Untouched | Stopping | Over
+State = (
+    Idle
+    | Running
+    | Superseded
+    | Resting
+    | Confirming
+    | Reviewing
+    | Touching
+    | TouchingSome
+    | Untouched
+    | Stopping
+    | Over
+)
 
 
 class Changed(Struct, frozen=True):
@@ -164,9 +192,10 @@ class Confirmed(Struct, frozen=True):
 
 
 class Touched(Struct, frozen=True):
-    """All triggers are written."""
+    """All triggers that were due are written: those of `servers`."""
 
     run: int
+    servers: tuple[str | None, ...] = ()
 
 
 class Disturbed(Struct, frozen=True):
@@ -176,11 +205,12 @@ class Disturbed(Struct, frozen=True):
 
 
 class TouchFailed(Struct, frozen=True):
-    """A trigger cannot be written."""
+    """A trigger cannot be written; those of `servers` are."""
 
     run: int
     message: str
     hint: str
+    servers: tuple[str | None, ...] = ()
 
 
 class Woken(Struct, frozen=True):
@@ -214,11 +244,15 @@ class Confirm(Struct, frozen=True):
 
 
 class Touch(Struct, frozen=True):
-    """Write all triggers, if nothing has happened meanwhile; answered by Touched, Disturbed or TouchFailed."""
+    """Write the triggers that are due, if nothing has happened meanwhile; answered by Touched, Disturbed or TouchFailed
+    before any other input, for a change that got between would let a trigger seem untouched that is not.
+
+    None may be due: whether the run is green hangs on the same answer.
+    """
 
     run: int
     tree: str
-    changed: tuple[str, ...]
+    due: tuple[plan.Due, ...] = ()
 
 
 class Wake(Struct, frozen=True):
@@ -257,6 +291,9 @@ class _Step(Struct):
             return Confirming(past, run)
         self.actions.append(StartStage(run.number, following))
         return Running(past, run, following)
+
+    def touch(self, past: Past, run: Run) -> None:
+        self.actions.append(Touch(run.number, run.tree, plan.due(past.triggers, past.stages, run.passed)))
 
     def finish(self, run: Run, status: RunStatus) -> None:
         took_ms = round((self.now - run.began) * 1e3, 3)
@@ -334,7 +371,7 @@ def step(state: State, given: Input, now: float) -> tuple[State, Sequence[Action
 def _changed(state: State, given: Changed, deciding: _Step) -> State:
     if isinstance(state, Stopping | Over):
         return state
-    past = replace(state.past, since_green=state.past.since_green | frozenset(given.paths))
+    past = _noted(state.past, given.paths)
     match state:
         case Idle() | Resting() | Untouched() if not given.paths:
             return replace(state, past=past)
@@ -351,7 +388,7 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
             return replace(state, past=past, tree=given.tree)
         case Confirming() | Touching():
             return deciding.renew(_undone(past, given), state.run, given.tree)
-        case Reviewing():
+        case Reviewing() | TouchingSome():
             return deciding.start_or_rest(_undone(past, given), given.tree)
         case _:
             assert_never(state)
@@ -359,7 +396,7 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
 
 def _requested(state: State, given: Requested, deciding: _Step) -> State:
     match state:
-        case Idle() | Resting() | Untouched() | Reviewing():
+        case Idle() | Resting() | Untouched() | Reviewing() | TouchingSome():
             return deciding.start(state.past, given.tree)
         case Running():
             deciding.actions.append(CancelStage(state.stage))
@@ -398,7 +435,7 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
     match state:
         case Running(past, run, stage) if (run.number, stage) == (given.run, given.stage):
             if given.status == "passed":
-                return deciding.proceed(past, run, stage)
+                return deciding.proceed(past, replace(run, passed=run.passed | {stage}), stage)
             return deciding.fail(past, run, stage)
         case Superseded(past, run, stage) if (run.number, stage) == (given.run, given.stage):
             return deciding.renew(past, run, state.tree)
@@ -409,41 +446,72 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
 
 
 def _confirmed(state: State, given: Confirmed, deciding: _Step) -> State:
+    """A tree that is not the run's cannot be: the difference would have been told before."""
     match state:
-        case Reviewing(past, run) if run.number == given.run:
-            return Idle(past, deciding.now)
-        case Confirming(past, run) | Untouched(past, run) if run.number == given.run:
-            if given.tree != run.tree:  # cannot be: the difference would have been told before
+        case Confirming(past, run) if run.number == given.run:
+            if given.tree != run.tree:
                 return deciding.renew(past, run, given.tree)
-            deciding.actions.append(Touch(run.number, run.tree, tuple(sorted(past.since_green))))
-            return Touching(past, run) if isinstance(state, Confirming) else state
+            deciding.touch(past, run)
+            return Touching(past, run)
+        case Reviewing(past, run) | Untouched(past, run) if run.number == given.run:
+            if given.tree != run.tree:
+                return deciding.start_or_rest(past, given.tree)
+            if not plan.due(past.triggers, past.stages, run.passed):
+                return Idle(past, deciding.now)
+            deciding.touch(past, run)
+            return TouchingSome(past, run) if isinstance(state, Reviewing) else state
         case _:
             return state
 
 
 def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deciding: _Step) -> State:
-    match state, given:
-        case Touching(past, run), Touched(number) if run.number == number:
-            deciding.finish(run, "green")
-            return Idle(replace(past, since_green=frozenset()), deciding.now)
-        case Untouched(past, run), Touched(number) if run.number == number:
-            return Idle(replace(past, since_green=frozenset()), deciding.now)
-        case ((Touching(past, run) | Untouched(past, run)), Disturbed(number)) if run.number == number:
-            deciding.actions.append(Confirm(run.number))
-            return Confirming(past, run) if isinstance(state, Touching) else state
-        case Touching(past, run), TouchFailed(number) if run.number == number:
-            deciding.emit(Warned(code="trigger.unwritable", message=given.message, hint=given.hint))
-            deciding.finish(run, "green")
-            return _try_later(past, run, deciding)
-        case Untouched(past, run), TouchFailed(number) if run.number == number:
-            return _try_later(past, run, deciding)
+    if not isinstance(state, Touching | TouchingSome | Untouched) or state.run.number != given.run:
+        return state
+    match given:
+        case Disturbed():
+            return _disturbed(state, deciding)
+        case Touched():
+            past = _touched(state, given.servers, deciding)
+            return Idle(past, deciding.now)
+        case TouchFailed():
+            if not isinstance(state, Untouched):  # then it has been said
+                deciding.emit(Warned(code="trigger.unwritable", message=given.message, hint=given.hint))
+            past = _touched(state, given.servers, deciding)
+            return _try_later(past, state.run, deciding)
         case _:
+            assert_never(given)
+
+
+def _disturbed(state: Touching | TouchingSome | Untouched, deciding: _Step) -> State:
+    deciding.actions.append(Confirm(state.run.number))
+    match state:
+        case Touching(past, run):
+            return Confirming(past, run)
+        case TouchingSome(past, run):
+            return Reviewing(past, run)
+        case Untouched():
             return state
+        case _:
+            assert_never(state)
+
+
+def _touched(state: Touching | TouchingSome | Untouched, servers: tuple[str | None, ...], deciding: _Step) -> Past:
+    """What is past when the triggers of `servers` are written; where no verdict has been said, it is: green."""
+    past = replace(state.past, triggers=plan.touched(state.past.triggers, servers))
+    if not isinstance(state, Touching):
+        return past
+    deciding.finish(state.run, "green")
+    return replace(past, since_green=frozenset())
 
 
 def _try_later(past: Past, run: Run, deciding: _Step) -> State:
     deciding.actions.append(Wake(deciding.now + RETRY_S))
     return Untouched(past, run, deciding.now + RETRY_S)
+
+
+def _noted(past: Past, paths: tuple[str, ...]) -> Past:
+    triggers = plan.changed(past.triggers, paths)
+    return replace(past, since_green=past.since_green | frozenset(paths), triggers=triggers)
 
 
 def _undone(past: Past, given: Changed) -> Past:

@@ -1,23 +1,28 @@
 """Does what the gate's machine says, and tells it what came of that.
 
 How it works: one task owns the state. Everything that happens is put into one inbox, in order; the task takes an input,
-steps the machine and performs the actions. Stages and sweeps run beside it and answer through the inbox.
+steps the machine and performs the actions. Stages and sweeps run beside it and answer through the inbox; what a touch
+came to is answered on the spot.
 """
 
+import contextlib
 import math
 import os
 import time
-from typing import Protocol
+from collections import deque
+from typing import NamedTuple, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe import trigger
 from hotpipe.config.file import Project
+from hotpipe.config.model import Config
 from hotpipe.errors import TriggerError
 from hotpipe.events import ChangeDetected, Emit, TriggerTouched, Warned, printable
-from hotpipe.gate import cycle, stage
+from hotpipe.gate import cycle, plan, stage
 from hotpipe.process.system import Processes
+from hotpipe.tree.globs import Globs
 from hotpipe.tree.watcher import Change
 
 _NOT_READ_AGAIN = Warned(
@@ -40,12 +45,14 @@ class Gate:
     """The gate of one project. `run` it in a task; `changed`, `request` and `stop` may be called from any task."""
 
     def __init__(self, project: Project, processes: Processes, emit: Emit, touches: dict[str | None, str]) -> None:
-        """`touches` says which triggers to write: {server (None for none): path relative to the root}."""
+        """`touches` says which triggers to write: {server (None for none): path relative to the root}. What a server
+        needs, and what concerns it, its configuration says."""
         self._project = project
         self._processes = processes
         self._emit = emit
         self._touches = touches
-        self._state: cycle.State = cycle.Idle(cycle.Past(tuple(project.config.stage)))
+        triggers = tuple(_trigger(project.config, server) for server in touches)
+        self._state: cycle.State = cycle.Idle(cycle.Past(tuple(project.config.stage), triggers))
         self._send, self._inbox = anyio.create_memory_object_stream[cycle.Input](math.inf)
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._alarm = anyio.CancelScope()
@@ -69,20 +76,27 @@ class Gate:
         self._tell(cycle.Stopped())
 
     async def run(self, tree: Tree) -> None:
-        """Work until stopped."""
-        async with anyio.create_task_group() as tasks:
+        """Work until stopped; what is told after that is not heard."""
+        async with self._send, self._inbox, anyio.create_task_group() as tasks:
             async for given in self._inbox:
-                self._state, actions = cycle.step(self._state, given, time.monotonic())
-                for action in actions:
-                    self._perform(action, tree, tasks)
+                self._heed(given, tree, tasks)
                 if isinstance(self._state, cycle.Over):
                     break
             tasks.cancel_scope.cancel()
 
     def _tell(self, given: cycle.Input) -> None:
-        self._send.send_nowait(given)
+        with contextlib.suppress(anyio.ClosedResourceError):
+            self._send.send_nowait(given)
 
-    def _perform(self, action: cycle.Action, tree: Tree, tasks: TaskGroup) -> None:
+    def _heed(self, given: cycle.Input, tree: Tree, tasks: TaskGroup) -> None:
+        inputs = deque([given])
+        while inputs:
+            self._state, actions = cycle.step(self._state, inputs.popleft(), time.monotonic())
+            answers = [self._perform(action, tree, tasks) for action in actions]
+            inputs.extend(answer for answer in answers if answer is not None)
+
+    def _perform(self, action: cycle.Action, tree: Tree, tasks: TaskGroup) -> cycle.Input | None:
+        """Do it; what is known at once is returned, anything else comes through the inbox."""
         match action:
             case cycle.Emit(event):
                 self._emit(event)
@@ -97,11 +111,12 @@ class Gate:
                 self._sweep = anyio.CancelScope()
                 tasks.start_soon(self._confirm, run, tree, self._sweep)
             case cycle.Touch():
-                self._tell(self._touch(action, tree))
+                return self._touch(action, tree)
             case cycle.Wake(at):
                 self._alarm.cancel()
                 self._alarm = anyio.CancelScope()
                 tasks.start_soon(self._wake, at, self._alarm)
+        return None
 
     async def _run_stage(self, run: int, name: str) -> None:
         command = stage.command_of(self._project, name, run)
@@ -119,22 +134,53 @@ class Gate:
             self._tell(cycle.Woken())
 
     def _touch(self, touch: cycle.Touch, tree: Tree) -> cycle.Input:
-        """Write the triggers in the same breath in which the tree is known to stand: nothing here waits."""
-        prepared = []
+        """Write the triggers in the same breath in which the tree is known to stand: nothing here waits. One that
+        cannot be written holds up no other."""
+        faults: list[TriggerError] = []
+        prepared = [ready for due in touch.due if (ready := self._prepared(touch, due, faults)) is not None]
         try:
-            for server, path in self._touches.items():
-                record = trigger.Record(
-                    run=touch.run, tree=touch.tree, server=server, changed=touch.changed, at=trigger.now()
-                )
-                prepared.append((server, path, trigger.Prepared(self._project.path(path), record)))
-            if not tree.still():
+            # The id too: the change that was reported last may still lie in the inbox.
+            if not tree.still() or tree.tree != touch.tree:
                 return cycle.Disturbed(touch.run)
-            for server, path, ready in prepared:
-                ready.commit()
-                self._emit(TriggerTouched(run=touch.run, server=server, path=path, tree=touch.tree))
-        except TriggerError as error:
-            return cycle.TouchFailed(touch.run, error.message, error.hint)
+            written = tuple(ready.server for ready in prepared if self._committed(touch, ready, faults))
         finally:
-            for _, _, ready in prepared:
-                ready.discard()
-        return cycle.Touched(touch.run)
+            for ready in prepared:
+                ready.file.discard()
+        if faults:
+            return cycle.TouchFailed(touch.run, faults[0].message, faults[0].hint, written)
+        return cycle.Touched(touch.run, written)
+
+    def _prepared(self, touch: cycle.Touch, due: plan.Due, faults: list[TriggerError]) -> "_Prepared | None":
+        path = self._touches[due.server]
+        record = trigger.Record(
+            run=touch.run, tree=touch.tree, server=due.server, changed=due.changed, at=trigger.now()
+        )
+        try:
+            return _Prepared(due.server, path, trigger.Prepared(self._project.path(path), record))
+        except TriggerError as error:
+            faults.append(error)
+            return None
+
+    def _committed(self, touch: cycle.Touch, ready: "_Prepared", faults: list[TriggerError]) -> bool:
+        try:
+            ready.file.commit()
+        except TriggerError as error:
+            faults.append(error)
+            return False
+        self._emit(TriggerTouched(run=touch.run, server=ready.server, path=ready.path, tree=touch.tree))
+        return True
+
+
+class _Prepared(NamedTuple):
+    """A trigger, one rename away from being touched."""
+
+    server: str | None
+    path: str
+    file: trigger.Prepared
+
+
+def _trigger(config: Config, server: str | None) -> plan.Trigger:
+    if server is None:
+        return plan.Trigger(None)
+    asked = config.server[server]
+    return plan.Trigger(server, asked.needs, None if asked.inputs is None else Globs(asked.inputs))
