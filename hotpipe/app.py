@@ -3,80 +3,111 @@
 The first SIGINT, SIGTERM or SIGHUP stops everything in order; a second one kills at once, and so does SIGQUIT.
 """
 
+import contextlib
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import anyio
-import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from hotpipe.bus import Bus, Inbox
 from hotpipe.config.file import Project
+from hotpipe.config.model import nearest
+from hotpipe.control import Request, Restarting, Status, Stopping
+from hotpipe.control import listener as control
+from hotpipe.control.protocol import Answer
+from hotpipe.control.standing import Standing
+from hotpipe.daemon import Started
+from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.events import Ending, RunFinished, Warned
 from hotpipe.gate.loop import Gate
+from hotpipe.instance import FOLDER, Instance, Role, claim
+from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
-from hotpipe.server import sockets
+from hotpipe.server.cutover import Cutover
 from hotpipe.server.generation import Setting
 from hotpipe.server.loop import ServerLoop
-from hotpipe.server.sockets import Held
+from hotpipe.server.opening import Opened, open_sockets
 from hotpipe.server.touches import Touches
+from hotpipe.tree.glances import Glances, OnChange
 from hotpipe.tree.ignore import Ignore
-from hotpipe.tree.sweep import Snapshot
-from hotpipe.tree.watcher import Watcher
+from hotpipe.tree.watcher import Change, Watcher
+from hotpipe.ui import systemd
 from hotpipe.ui.face import Face, show
 
 INTERRUPTED = 130
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
+_ECHO_S = 0.1  # timeout(1) and some supervisors signal twice: the process, and its group
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to run: which halves, and which runs end it (`first`: any; `green`: a green one; else only a signal)."""
+    """What to run: which halves, in which role (none: beside any other hotpipe), and which runs end it (none of them:
+    only a signal does)."""
 
     project: Project
     face: Face
     gate: bool = False
     serve: bool = False
     touch: bool = True
+    role: Role | None = None
     ends: frozenset[str] = field(default_factory=frozenset)
 
 
-def run(job: Job) -> int:
-    """Run the job to its end and return the exit code; raises HotpipeError where it cannot begin."""
+def run(job: Job, started: Started | None = None) -> int:
+    """Run the job to its end and return the exit code; raises HotpipeError where it cannot begin.
+
+    `started` is told when nothing can keep it from beginning any more.
+    """
     os.chdir(job.project.root)
     sys.setswitchinterval(_SWITCH_S)
-    held = _open_sockets(job)
-    try:
-        return anyio.run(_run, job, held)
-    finally:
-        for opened in held.values():
-            sockets.close_all(opened)
+    upward = systemd.Link.of(os.environ, os.getpid())
+    with contextlib.ExitStack() as place:
+        instance = place.enter_context(claim(job.project.root, job.role)) if job.role is not None else None
+        recovered = recover(os.path.join(job.project.root, FOLDER)) if instance is not None else []
+        opened = place.enter_context(open_sockets(job.project.config.server if job.serve else {}, job.project.root))
+        if started is not None:
+            started.ok()
+        return anyio.run(_run, job, _Place(instance, recovered, opened, upward))
 
 
-def _open_sockets(job: Job) -> dict[str, tuple[Held, ...]]:
-    opened: dict[str, tuple[Held, ...]] = {}
-    try:
-        for name, server in job.project.config.server.items() if job.serve else ():
-            opened[name] = sockets.open_all(server)
-    except Exception:
-        for earlier in opened.values():
-            sockets.close_all(earlier)
-        raise
-    return opened
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is held for as long as hotpipe runs, and what taking it has shown."""
+
+    instance: Instance | None
+    recovered: list[Recovered]
+    opened: Opened
+    upward: systemd.Link | None
+
+    def warnings(self) -> Iterator[Warned]:
+        yield from self.opened.warnings
+        if self.instance is not None:
+            yield from self.instance.warnings
+        for left in self.recovered:
+            done = "stopped it" if left.ended else "it cannot be stopped"
+            message = f"an earlier hotpipe was killed and left process {left.pid} ({left.name}): {done}"
+            yield Warned(code="recovered", message=message)
 
 
-async def _run(job: Job, held: dict[str, tuple[Held, ...]]) -> int:
+async def _run(job: Job, place: _Place) -> int:
     bus = Bus()
     verdicts = bus.subscribe()
-    session = _Session(job, held, bus)
+    session = _Session(job, place, bus)
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
+        if place.upward is not None:
+            faces.start_soon(systemd.speak, place.upward, systemd.Upward(tuple(place.opened.cutovers)), bus.subscribe())
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
                 tasks.start_soon(session.judge, verdicts)
+                await session.open_control(tasks)
                 await session.work()
                 tasks.cancel_scope.cancel()
         finally:
@@ -89,24 +120,64 @@ async def _run(job: Job, held: dict[str, tuple[Held, ...]]) -> int:
 class _Session:
     """One run of hotpipe."""
 
-    def __init__(self, job: Job, held: dict[str, tuple[Held, ...]], bus: Bus) -> None:
+    def __init__(self, job: Job, place: _Place, bus: Bus) -> None:
         self.job = job
         self.bus = bus
-        self.processes = System()
+        self._instance = place.instance
+        self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
         self.exit_code = 0
         self._stopping = False
+        self._told_at = 0.0
         self._reading = anyio.CancelScope()  # the tree for the first time, which can take long
         config, triggers = job.project.config, job.project.config.triggers()
         self._gate = Gate(job.project, self.processes, bus.emit, triggers if job.touch else {}) if job.gate else None
         self._watcher = (
-            Watcher(job.project.root, config.watch, _never(job.project), self._gate.changed, bus.emit)
+            Watcher(job.project.root, config.watch, _never(job.project), self._changed, bus.emit)
             if self._gate
             else None
         )
-        self._servers = [self._server(name, triggers[name], held[name]) for name in held]
+        self._glances = _glances(job.project, self._written)
+        cutovers = place.opened.cutovers
+        self._servers = [self._server(name, triggers[name], cutover) for name, cutover in cutovers.items()]
+        self._standing = Standing(cutovers)
+        self._warnings = place.warnings()
+
+    async def open_control(self, tasks: TaskGroup) -> None:
+        """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""
+        if self._instance is None or self._instance.socket is None:
+            return
+        try:
+            await tasks.start(control.serve, self._instance.socket, self._answer)
+        except HotpipeError as error:
+            self.bus.emit(Warned(code="control.unavailable", message=error.message, hint=error.hint))
+
+    async def _answer(self, request: Request) -> Answer:
+        role = self._instance.role if self._instance is not None else ""
+        match request.verb:
+            case "status":
+                standing, root = self._standing, self.job.project.root
+                return Status(pid=os.getpid(), role=role, root=root, run=standing.run, servers=standing.servers)
+            case "stop":
+                self.bus.emit(Ending())
+                self.stop(0)
+                return Stopping(pid=os.getpid(), role=role)
+            case "restart":
+                return self._restart(request.servers)
+
+    def _restart(self, names: tuple[str, ...]) -> Restarting:
+        known = {server.name: server for server in self._servers}
+        for name in names:
+            if name not in known:
+                raise UsageError(f"there is no server {name!r} here{nearest(name, known)}")
+        chosen = names or tuple(known)
+        for name in chosen:
+            known[name].restart()
+        return Restarting(servers=chosen)
 
     async def work(self) -> None:
         """Both halves, until they are told to stop."""
+        for warning in self._warnings:
+            self.bus.emit(warning)
         async with anyio.create_task_group() as watching:
             if self._watcher is not None:
                 with self._reading:
@@ -126,9 +197,12 @@ class _Session:
         heeded = [number for number in _SIGNALS if number not in ignored]
         with anyio.open_signal_receiver(*heeded) as received:
             async for number in received:
-                if self._stopping or number == signal.SIGQUIT:
+                if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
                     self.processes.kill_at_once()
                     os._exit(INTERRUPTED)
+                if self._stopping:
+                    continue
+                self._told_at = time.monotonic()
                 self.bus.emit(Ending())
                 self.stop(INTERRUPTED if number == signal.SIGINT else 0)
 
@@ -136,6 +210,7 @@ class _Session:
         """End after the run that the job waits for."""
         async for batch in inbox.batches():
             for stamped in batch:
+                self._standing.apply(stamped.event)
                 match stamped.event:
                     case RunFinished(status=status) if status in self.job.ends:
                         self.stop(0 if status == "green" else 1)
@@ -163,23 +238,36 @@ class _Session:
             if half is not None:
                 half.stop()
 
-    def _server(self, name: str, trigger: str, held: tuple[Held, ...]) -> ServerLoop:
+    async def identify(self) -> str:
+        """The id of the tree on disk: as watched, or looked at where nobody watches."""
+        return self._watcher.tree if self._watcher is not None else await self._glances.identify()
+
+    async def settle(self) -> None:
+        """All that has changed in the tree by now has been told to both halves when this returns."""
+        if self._watcher is None:
+            await self._glances.settle()
+        elif not self._watcher.still():
+            await self._watcher.confirm()
+
+    def _server(self, name: str, trigger: str, cutover: Cutover) -> ServerLoop:
         project = self.job.project
-        setting = Setting(project, name, project.config.server[name], held, self.processes, self.bus.emit)
-        return ServerLoop(setting, Touches(project.path(trigger), self.bus.emit), self._identify)
+        setting = Setting(project, name, project.config.server[name], cutover, self.processes, self.bus.emit)
+        return ServerLoop(setting, Touches(project.path(trigger), self.bus.emit), self)
 
-    async def _identify(self) -> str:
-        """The id of the tree on disk: as watched, or read afresh where nobody watches."""
-        if self._watcher is not None:
-            return self._watcher.tree
-        return await anyio.to_thread.run_sync(_tree_now, self.job.project)
+    def _changed(self, change: Change) -> None:
+        """As the watcher saw it."""
+        if self._gate is not None:
+            self._gate.changed(change)
+        self._written((*change.delta.changed, *change.delta.touched), change.tree)
+
+    def _written(self, paths: tuple[str, ...], tree: str) -> None:
+        for server in self._servers:
+            server.changed(paths, tree)
 
 
-def _tree_now(project: Project) -> str:
+def _glances(project: Project, on_change: OnChange) -> Glances:
     ignore = Ignore(project.root, extra=project.config.watch.ignore, never=_never(project))
-    snapshot = Snapshot(project.root, project.config.watch.paths, ignore)
-    snapshot.refresh({""})
-    return snapshot.tree
+    return Glances(project.root, project.config.watch.paths, ignore, on_change)
 
 
 def _never(project: Project) -> tuple[str, ...]:

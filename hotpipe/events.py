@@ -147,6 +147,23 @@ class ServerDraining(Event, frozen=True, tag="server.draining"):
     generation: int
 
 
+class ServerDiscarded(Event, frozen=True, tag="server.discarded"):
+    """A generation that was still booting is not wanted any more, for `reason`; `serving` is the one that goes on."""
+
+    server: str
+    generation: int
+    reason: str
+    serving: int | None
+
+
+class ServerStatus(Event, frozen=True, tag="server.status"):
+    """What a generation says of itself: STATUS= of sd_notify(3)."""
+
+    server: str
+    generation: int
+    text: str
+
+
 class ServerStopped(Event, frozen=True, tag="server.stopped"):
     """A generation's process tree is dead; `killed` where it had to be."""
 
@@ -181,7 +198,7 @@ class Ending(Event, frozen=True, tag="hotpipe.ending"):
 AnyEvent = (
     WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinished | RunFinished
     | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive | ServerVerified
-    | ServerDraining | ServerStopped | ServerFailed | Warned | Ending
+    | ServerDraining | ServerDiscarded | ServerStatus | ServerStopped | ServerFailed | Warned | Ending
 )  # fmt: skip
 Output = StageOutput | ServerOutput
 Emit = Callable[[AnyEvent], None]

@@ -4,16 +4,16 @@ from typing import Any
 
 import click
 
-from hotpipe import app
-from hotpipe.cli import options
+from hotpipe.cli import options, resident
 from hotpipe.errors import UsageError
 
 
 @click.command(short_help="Only hold the sockets, and restart when a trigger changes.")
 @options.face_options
-def command(config_file: str | None, **given: Any) -> int:
+@resident.daemon_option
+def command(config_file: str | None, daemon: bool, **given: Any) -> int:
     """Hold the sockets, and (re)start the servers when a trigger changes."""
-    face, project = options.shown(given).face(), options.project(config_file)
+    project = options.project(config_file)
     if not project.config.server:
         raise UsageError(f"{project.file} has no server", hint="write [server.web] with run and listen")
-    return app.run(app.Job(project, face, serve=True))
+    return resident.run(project, options.shown(given), daemon, role="serve", serve=True)

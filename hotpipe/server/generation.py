@@ -1,22 +1,44 @@
-"""One generation: its process, its output, the proof that it is ready, its end."""
+"""One process of a server, from its start to the death of all that descends from it.
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+It tells the machine what happens (`lifecycle.Input`), and is told `prove`, `reload`, `retire` and `stop`. Each start
+is answered once by `NotSpawned` or, in the end, by `Ended`.
+"""
+
+import contextlib
+import os
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
+import psutil
+from anyio.abc import TaskGroup
 
 from hotpipe.config.file import Project
 from hotpipe.config.model import Server
-from hotpipe.errors import SpawnError
-from hotpipe.events import Emit, ServerOutput, Stream
+from hotpipe.errors import HotpipeError
+from hotpipe.events import Emit, ServerOutput, ServerStatus, Stream, Warned
+from hotpipe.process import kin
 from hotpipe.process.command import Command, environment
 from hotpipe.process.system import Processes, Running
-from hotpipe.server import lifecycle, ready
-from hotpipe.server.sockets import Held
+from hotpipe.server import lifecycle, notify, ready, words
+from hotpipe.server.commands import Commands
+from hotpipe.server.cutover import Cutover
+from hotpipe.server.drain import drained, halted_at_rest
+from hotpipe.server.notify import NotifySocket
+from hotpipe.server.relay import door
+from hotpipe.server.signs import Signs
 
-FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
-_PLACEHOLDER = re.compile(r"\{(fd(?::[^{}]+)?|host|port|addr|url)\}")
+_LOOK_S = 0.05
+_LAST_WORDS = 50  # lines of output in which the reason of a death is looked for
+_RELOAD_S = 1.0  # a server that is told to reload goes on accepting for a moment: only then is it asked
+_CANNOT_RUN_TWICE = ("address already in use", "eaddrinuse", "database is locked", "lock file", "already running")
+_HINT = 'if it cannot run beside another one, set strategy = "stop-start"'
+
+Tell = Callable[[lifecycle.Input], None]
+Settle = Callable[[], Awaitable[None]]  # returns when all that has happened in the tree has been told
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,103 +48,246 @@ class Setting:
     project: Project
     name: str
     server: Server
-    sockets: tuple[Held, ...]
+    cutover: Cutover
     processes: Processes
     emit: Emit
 
+    @property
+    def words(self) -> Mapping[str, str]:
+        """What the placeholders stand for."""
+        return words.public(self.cutover.listeners)
 
-def command_of(setting: Setting, generation: lifecycle.Generation) -> Command:
-    """What to start, with the placeholders filled in and the environment of sd_listen_fds(3)."""
-    own = {
+    def commands(self, generation: lifecycle.Generation, time_s: float, **env: str) -> Commands:
+        """For hooks and smoke tests of a generation."""
+        own = {**self.server.env, **_identity(self, generation), **env}
+        cwd = self.project.path(self.server.cwd)
+        return Commands(self.processes, cwd, own, self.output(generation.number), time_s)
+
+    def output(self, number: int) -> Callable[[Stream, str], None]:
+        """Where the lines of a generation go."""
+
+        def line(stream: Stream, text: str) -> None:
+            self.emit(ServerOutput(server=self.name, generation=number, stream=stream, text=text))
+
+        return line
+
+    async def run_hook(self, moment: str, generation: lifecycle.Generation, reason: str = "") -> str:
+        """Run the commands for this moment; says what went wrong, or nothing."""
+        commands = [words.fill(command, self.words) for command in self.server.hooks.commands(moment)]
+        time_s = self.server.ready_timeout if moment == "before_start" else self.server.stop_timeout
+        around = self.commands(generation, time_s, HOTPIPE_HOOK=moment, HOTPIPE_REASON=reason)
+        return await around.run_all(commands)
+
+    async def run_hook_or_warn(self, moment: str, generation: lifecycle.Generation, reason: str = "") -> None:
+        """The same, for a moment at which nothing depends on the outcome."""
+        if fault := await self.run_hook(moment, generation, reason):
+            self.emit(Warned(code="hook.failed", message=f"{self.name}: hook {moment}: {fault}"))
+
+
+class Process:
+    """The process that was started for a generation. `run` it in a task."""
+
+    def __init__(self, setting: Setting, generation: lifecycle.Generation, tell: Tell, *, beside: bool) -> None:
+        """`beside` another one that serves."""
+        self._setting = setting
+        self._server = setting.server
+        self._generation = generation
+        self._number = generation.process
+        self._tell = tell
+        self._beside = beside
+        self._drains = False
+        self._killed = False
+        self._alive = anyio.CancelScope()
+        self._draining = anyio.CancelScope()
+        self._said: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._signs: Signs
+        self._tasks: TaskGroup
+
+    def stop(self) -> None:
+        """Walk down the stop ladder, also if it drains."""
+        self._draining.cancel()
+        self._alive.cancel()
+
+    def retire(self) -> None:
+        """Let it finish what it has, then stop it."""
+        self._drains = True
+        self._alive.cancel()
+
+    def prove(self, settle: Settle) -> None:
+        """Run the smoke tests; answered by Proved or Failed."""
+        self._tasks.start_soon(self._prove, settle)
+
+    def reload(self) -> None:
+        """Let it reload itself; answered by Ready or Failed."""
+        self._signs.forget()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._signs.main_pid, getattr(signal, f"SIG{self._server.signal}"))
+        self._tasks.start_soon(self._watch_readiness, _RELOAD_S)
+
+    async def run(self, rescuers: TaskGroup) -> None:
+        """All of its life."""
+        notified = NotifySocket.open(f"{self._setting.name}.{self._number}")
+        try:
+            fault = await self._before_start()
+            child = None if fault else self._spawn(notified)
+        except HotpipeError as error:
+            child, fault = None, f"{error.message}{f' ({error.hint})' if error.hint else ''}"
+        try:
+            if child is not None:
+                await self._live(child, notified)
+        finally:
+            notified.close()
+        self._setting.cutover.release(self._number, rescuers)
+        self._tell(self._ended(child) if child is not None else lifecycle.NotSpawned(self._number, fault))
+
+    async def _before_start(self) -> str:
+        with self._alive:
+            fault = await self._setting.run_hook("before_start", self._generation)
+            return f"hook before_start: {fault}" if fault else ""
+        return "it was stopped before it was started"
+
+    def _spawn(self, notified: NotifySocket) -> Running:
+        cutover, server = self._setting.cutover, self._server
+        apart = bool(server.smoke) and all(each.is_private for each in cutover.listeners)
+        members = cutover.give(self._number, fresh=self._beside or apart)
+        self._signs = Signs.expected(server, cutover.listeners, members, alone=not self._beside)
+        child = self._setting.processes.spawn(
+            Command(
+                words.fill_command(server.run, self._setting.words),
+                self._setting.project.path(server.cwd),
+                environment(server.env, self._environment(notified)),
+                tuple(member.fileno() for member in members),
+            )
+        )
+        self._signs.main_pid = child.pid
+        self._tell(lifecycle.Spawned(self._number, child.pid))
+        return child
+
+    def _environment(self, notified: NotifySocket) -> Mapping[str, str]:
+        own = dict(_identity(self._setting, self._generation))
+        if listeners := self._setting.cutover.listeners:
+            own["LISTEN_FDNAMES"] = ":".join(each.name for each in listeners)
+        if notified.address:
+            own["NOTIFY_SOCKET"] = notified.address
+        if notified.address and self._server.watchdog:
+            own["WATCHDOG_USEC"] = str(round(self._server.watchdog * 1e6))
+        return own
+
+    async def _live(self, child: Running, notified: NotifySocket) -> None:
+        async with anyio.create_task_group() as listening:
+            # To the very end: a server that is being stopped may have something to say, and SIGPIPE would cut it short.
+            listening.start_soon(child.finish, self._hear)
+            listening.start_soon(notified.messages, partial(_descends, child), self._heed, self._ignore)
+            with self._alive:
+                await self._until_exit(child)
+            with anyio.CancelScope(shield=True):
+                await self._end(child)
+            listening.cancel_scope.cancel()
+
+    async def _until_exit(self, child: Running) -> None:
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._watch_readiness, 0.0)
+            ended = await child.wait()
+            if self._signs.main_pid != child.pid:
+                await _gone(self._signs.main_pid)
+            self._tell(lifecycle.Exited(self._number, f"{ended}{self._why()}", success=ended.returncode == 0))
+            self._tasks.cancel_scope.cancel()
+
+    async def _end(self, child: Running) -> None:
+        """Drain it if that was asked for, then the stop ladder; nothing that descends from it is alive after that."""
+        processes, server, cutover = self._setting.processes, self._server, self._setting.cutover
+        drains = self._drains and child.exit is None
+        if drains:
+            with self._draining, anyio.move_on_after(server.drain_timeout):
+                await drained(cutover, self._number)
+        if child.exit is None:
+            await self._setting.run_hook_or_warn("before_stop", self._generation)
+        if drains and child.exit is None:
+            with self._draining:
+                await halted_at_rest(cutover, self._number, processes, child)
+        self._killed = await processes.stop(child, server.stop_signal, server.stop_timeout)
+        await self._setting.run_hook_or_warn("after_stop", self._generation)
+
+    async def _watch_readiness(self, after_s: float) -> None:
+        await anyio.sleep(after_s)
+        with anyio.move_on_after(self._server.ready_timeout) as patience:
+            self._signs.patience = patience
+            how = await ready.evidence(self._server.ready, self._signs)
+            self._signs.patience = None
+            self._setting.cutover.listen_again(self._number)
+            self._tell(lifecycle.Ready(self._number, how))
+            if not after_s:
+                self._tasks.start_soon(self._guard)
+            return
+        self._tell(lifecycle.Failed(self._number, f"{self._missing()} within {self._server.ready_timeout}"))
+
+    def _missing(self) -> str:
+        ignores = self._setting.cutover.listeners and not words.are_in(self._server.run)
+        hint = "; does its run use the socket, {fd}?" if ignores else ""
+        return f"{ready.missing(self._server.ready, self._signs)}{hint}"
+
+    async def _guard(self) -> None:
+        self._tell(lifecycle.Failed(self._number, await self._signs.silence()))
+
+    async def _prove(self, settle: Settle) -> None:
+        if fault := await self._smoke():
+            self._tell(lifecycle.Failed(self._number, f"smoke test {fault}"))
+            return
+        await settle()
+        self._tell(lifecycle.Proved(self._number))
+
+    async def _smoke(self) -> str:
+        """Run the smoke tests against this process alone; says what went wrong, or nothing."""
+        around = self._setting.commands(self._generation, self._server.ready_timeout)
+        pairs = zip(self._signs.listeners, self._signs.members, strict=True)
+        streams = [pair for pair in pairs if pair[0].listen.is_stream]
+        if not streams or not self._server.smoke:
+            return await around.run_all([words.fill(test, self._setting.words) for test in self._server.smoke])
+        listener, member = streams[0]
+        async with door(partial(listener.connect, member)) as (host, port):
+            meant = {**self._setting.words, **words.leading_to(listener, host, port)}
+            return await around.run_all([words.fill(test, meant) for test in self._server.smoke])
+
+    def _hear(self, stream: Stream, text: str) -> None:
+        self._said.append(text)
+        self._signs.hear(text)
+        self._setting.output(self._generation.number)(stream, text)
+
+    def _heed(self, message: notify.Message) -> None:
+        self._signs.heed(message)
+        if isinstance(message, notify.Status):
+            name, number = self._setting.name, self._generation.number
+            self._setting.emit(ServerStatus(server=name, generation=number, text=message.text))
+
+    def _ignore(self, pid: int) -> None:
+        message = f"{self._setting.name}: process {pid}, which is none of it, wrote to its NOTIFY_SOCKET"
+        self._setting.emit(Warned(code="notify.stranger", message=message))
+
+    def _why(self) -> str:
+        """What its last words say about the way out."""
+        said = "\n".join(self._said).lower()
+        return f"; {_HINT}" if self._beside and any(word in said for word in _CANNOT_RUN_TWICE) else ""
+
+    def _ended(self, child: Running) -> lifecycle.Ended:
+        ended = child.exit
+        code, by = (ended.code, ended.signal) if ended else (None, None)
+        return lifecycle.Ended(self._number, code, by, self._killed)
+
+
+async def _gone(pid: int) -> None:
+    """Until a process ends that named itself the main one, MAINPID=, and lives on after its parent."""
+    while psutil.pid_exists(pid):  # noqa: ASYNC110 - it is no child of ours, so nobody tells
+        await anyio.sleep(_LOOK_S)
+
+
+def _descends(child: Running, pid: int) -> bool:
+    """A process belongs to the child's tree: by its session, its parents or its cookie."""
+    return kin.descends(pid, child.pid, child.cookie)
+
+
+def _identity(setting: Setting, generation: lifecycle.Generation) -> Mapping[str, str]:
+    return {
         "HOTPIPE_SERVER": setting.name,
         "HOTPIPE_GENERATION": str(generation.number),
         "HOTPIPE_TREE": generation.tree or "",
     }
-    if setting.sockets:
-        own["LISTEN_FDNAMES"] = ":".join(held.name for held in setting.sockets)
-    run = setting.server.run
-    words = _words(setting.sockets)
-    filled = _fill(run, words) if isinstance(run, str) else tuple(_fill(part, words) for part in run)
-    return Command(
-        filled,
-        setting.project.path(setting.server.cwd),
-        environment(setting.server.env, own),
-        tuple(held.socket.fileno() for held in setting.sockets),
-    )
-
-
-async def attend(
-    setting: Setting,
-    generation: lifecycle.Generation,
-    scope: anyio.CancelScope,
-    tell: Callable[[lifecycle.Input], None],
-) -> None:
-    """Start the generation and report on it, to its end. Cancelling `scope` stops it, with its whole tree."""
-    number = generation.number
-    try:
-        child = setting.processes.spawn(command_of(setting, generation))
-    except SpawnError as error:
-        tell(lifecycle.NotSpawned(number, f"{error.message}{f' ({error.hint})' if error.hint else ''}"))
-        return
-    tell(lifecycle.Spawned(number, child.pid))
-    async with anyio.create_task_group() as listening:
-        # To the very end: a server that is being stopped may have something to say, and SIGPIPE would cut it short.
-        listening.start_soon(child.finish, _output(setting, number))
-        with scope:
-            await _until_ended(setting, number, child, tell)
-        with anyio.CancelScope(shield=True):
-            killed = await _clear(setting, child)
-        listening.cancel_scope.cancel()
-    for held in setting.sockets:
-        held.renew()
-    ended = child.exit
-    tell(lifecycle.Ended(number, ended.code if ended else None, ended.signal if ended else None, killed))
-
-
-async def _until_ended(setting: Setting, number: int, child: Running, tell: Callable[[lifecycle.Input], None]) -> None:
-    async with anyio.create_task_group() as watching:
-        watching.start_soon(_watch_readiness, setting, number, tell)
-        await child.wait()
-        watching.cancel_scope.cancel()
-
-
-async def _clear(setting: Setting, child: Running) -> bool:
-    """End all that descends from it, also if it ended first: what lives on would go on accepting."""
-    return await setting.processes.stop(child, setting.server.stop_signal, setting.server.stop_timeout)
-
-
-async def _watch_readiness(setting: Setting, number: int, tell: Callable[[lifecycle.Input], None]) -> None:
-    with anyio.move_on_after(setting.server.ready_timeout):
-        how = await ready.accepting(setting.sockets)
-        for held in setting.sockets:
-            held.listen_again()
-        tell(lifecycle.Ready(number, how))
-        return
-    hint = "" if not setting.sockets or _uses_sockets(setting.server.run) else "; does its run use the socket, {fd}?"
-    tell(lifecycle.Expired(number, f"accepted no connection within {setting.server.ready_timeout}{hint}"))
-
-
-def _output(setting: Setting, number: int) -> Callable[[Stream, str], None]:
-    def line(stream: Stream, text: str) -> None:
-        setting.emit(ServerOutput(server=setting.name, generation=number, stream=stream, text=text))
-
-    return line
-
-
-def _uses_sockets(run: str | tuple[str, ...]) -> bool:
-    return _PLACEHOLDER.search(run if isinstance(run, str) else " ".join(run)) is not None
-
-
-def _words(sockets: Sequence[Held]) -> Mapping[str, str]:
-    """What the placeholders stand for: those of the first socket, and each descriptor by its name."""
-    words = {f"fd:{held.name}": str(FIRST_DESCRIPTOR + place) for place, held in enumerate(sockets)}
-    if sockets:
-        first = sockets[0]
-        words |= {"fd": str(FIRST_DESCRIPTOR), "host": first.host, "port": str(first.port)}
-        words |= {"addr": first.addr, "url": first.url}
-    return words
-
-
-def _fill(text: str, words: Mapping[str, str]) -> str:
-    """Only the known names are replaced; every other brace stays as it is."""
-    return _PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), text)

@@ -2,31 +2,67 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection
+from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
-from hotpipe.server import generation, lifecycle
-from hotpipe.server.generation import Setting
+from hotpipe.events import Warned
+from hotpipe.server import lifecycle
+from hotpipe.server.generation import Process, Setting
 from hotpipe.server.touches import Touches
+from hotpipe.tree.globs import Globs
 from hotpipe.trigger import Record
 
-Identify = Callable[[], Awaitable[str]]  # the id of the tree that is on disk
+_OWN_AFTER = 3  # candidates in a row that the same files undid: then they are the server's own
+
+
+class Tree(Protocol):
+    """What a server asks of the tree on disk."""
+
+    async def identify(self) -> str:
+        """Its id."""
+        ...
+
+    async def settle(self) -> None:
+        """Returns when all that has changed by now has been told: `ServerLoop.changed`."""
+        ...
 
 
 class ServerLoop:
-    """One server. `run` it in a task; `stop` may be called from any task."""
+    """One server. `run` it in a task; `changed`, `restart` and `stop` may be called from any task."""
 
-    def __init__(self, setting: Setting, touches: Touches, identify: Identify) -> None:
+    def __init__(self, setting: Setting, touches: Touches, tree: Tree) -> None:
         self._setting = setting
         self._touches = touches
-        self._identify = identify
-        addresses = tuple(held.address() for held in setting.sockets)
-        self._state: lifecycle.State = lifecycle.Down(lifecycle.Server(setting.name, addresses))
+        self._tree = tree
+        server = setting.server
+        known = lifecycle.Server(
+            setting.name, setting.cutover.addresses, server.replaced_by, server.restart, server.probation
+        )
+        self._state: lifecycle.State = lifecycle.Down(lifecycle.Past(known))
         self._send, self._inbox = anyio.create_memory_object_stream[lifecycle.Input](math.inf)
         self._touched, self._records = anyio.create_memory_object_stream[tuple[Record | None, float]](math.inf)
-        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._processes: dict[int, Process] = {}
+        self._gone: set[int] = set()  # main processes that ended by themselves, and whose sockets may hold somebody
+        self._alarm = anyio.CancelScope()
+        self._concerned = _Concerned(server.inputs)
+
+    @property
+    def name(self) -> str:
+        return self._setting.name
+
+    def changed(self, paths: Collection[str], tree: str) -> None:
+        """Watched files were written, and `tree` is on disk now."""
+        concerns = self._concerned.by(paths, undo=_is_undone(self._state))
+        if self._concerned.news:
+            self._setting.emit(self._concerned.report(self.name))
+        self._tell(lifecycle.Changed(tree, concerns))
+
+    def restart(self) -> None:
+        """Replace what runs by what is on disk, whether it passed or not."""
+        self._on_touch(None)
 
     def stop(self) -> None:
         """Stop the server for good, and let `run` return."""
@@ -45,6 +81,7 @@ class ServerLoop:
                 self._state, actions = lifecycle.step(self._state, given, time.monotonic())
                 for action in actions:
                     self._perform(action, tasks)
+                self._look_after_the_dead(given, tasks)
                 if isinstance(self._state, lifecycle.Over):
                     break
             tasks.cancel_scope.cancel()
@@ -66,15 +103,98 @@ class ServerLoop:
         if record is not None and record.tree is not None:
             request = lifecycle.Request(record.tree, verified=True, at=at)
         else:
-            request = lifecycle.Request(await self._identify(), verified=False, at=at)
+            request = lifecycle.Request(await self._tree.identify(), verified=False, at=at)
         self._tell(lifecycle.Requested(request))
 
     def _perform(self, action: lifecycle.Action, tasks: TaskGroup) -> None:
+        cutover = self._setting.cutover
         match action:
             case lifecycle.Emit(event):
                 self._setting.emit(event)
-            case lifecycle.Spawn(candidate):
-                scope = self._scopes[candidate.number] = anyio.CancelScope()
-                tasks.start_soon(generation.attend, self._setting, candidate, scope, self._tell)
+            case lifecycle.Spawn(candidate, beside):
+                process = Process(self._setting, candidate, self._tell, beside=beside)
+                self._processes[candidate.process] = process
+                tasks.start_soon(process.run, tasks)
+            case lifecycle.Prove(number):
+                self._processes[number].prove(self._tree.settle)
+            case lifecycle.Switch(number):
+                cutover.switch(number, tasks)
+                cutover.listen_again(number)
+                self._concerned.forgive()
+            case lifecycle.Retire(number):
+                cutover.park(number)
+                self._processes[number].retire()
             case lifecycle.Stop(number):
-                self._scopes[number].cancel()
+                self._processes[number].stop()
+            case lifecycle.Reload(number):
+                self._processes[number].reload()
+            case lifecycle.Hook(moment, generation, reason):
+                tasks.start_soon(self._setting.run_hook_or_warn, moment, generation, reason)
+            case lifecycle.Wake(at):
+                self._alarm.cancel()
+                self._alarm = anyio.CancelScope()
+                tasks.start_soon(self._wake, at, self._alarm)
+
+    def _look_after_the_dead(self, given: lifecycle.Input, tasks: TaskGroup) -> None:
+        """Who is queued on the socket of one that died is carried over to the one that serves, once there is one."""
+        match given:
+            case lifecycle.Exited(number):
+                self._gone.add(number)
+            case lifecycle.Ended(number) | lifecycle.NotSpawned(number):
+                self._gone.discard(number)
+                self._processes.pop(number, None)
+            case _:
+                pass
+        for number in self._gone:
+            self._setting.cutover.rescue(number, tasks)
+
+    async def _wake(self, at: float, scope: anyio.CancelScope) -> None:
+        with scope:
+            await anyio.sleep(max(0.0, at - time.monotonic()))
+            self._tell(lifecycle.Woken(await self._tree.identify()))
+
+
+class _Concerned:
+    """Which changes concern the server: its inputs, but not what it writes itself each time that it boots."""
+
+    def __init__(self, inputs: tuple[str, ...] | None) -> None:
+        self._inputs = None if inputs is None else Globs(inputs)
+        self._own: frozenset[str] = frozenset()
+        self._undid: frozenset[str] = frozenset()
+        self._times = 0
+        self.news = False
+
+    def by(self, paths: Collection[str], *, undo: bool) -> bool:
+        """Whether any of the paths does; `undo` says that it would undo a candidate."""
+        self.news = False
+        concerning = {path for path in paths if self._inputs is None or self._inputs.matches(path)} - self._own
+        if concerning and undo:
+            self._blame(frozenset(concerning))
+        return bool(concerning - self._own)
+
+    def _blame(self, paths: frozenset[str]) -> None:
+        self._times = self._times + 1 if paths == self._undid else 1
+        self._undid = paths
+        if self._times == _OWN_AFTER:
+            self._own |= paths
+            self.news = True
+
+    def forgive(self) -> None:
+        """One has come up."""
+        self._undid, self._times = frozenset(), 0
+
+    def report(self, server: str) -> Warned:
+        paths = ", ".join(sorted(self._undid)[:3])
+        message = f"{paths}: written while {server} booted, {_OWN_AFTER} times in a row; taken for its own from now on"
+        return Warned(code="server.writes", message=message, hint="add it to ignore under [watch]")
+
+
+def _is_undone(state: lifecycle.State) -> bool:
+    """A change would discard the candidate."""
+    match state:
+        case lifecycle.Starting(_, candidate, lifecycle.Generation()) | lifecycle.Proving(
+            _, candidate, lifecycle.Generation()
+        ):
+            return candidate.request.verified
+        case _:
+            return False

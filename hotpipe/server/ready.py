@@ -1,66 +1,123 @@
-"""When a server is ready: it has accepted a connection.
+"""When a server is ready, by whatever evidence the configuration asks for.
 
-How it works: connect, send nothing, and read the length of the listening socket's accept queue on our own copy of it
-(TCP_INFO, tcpi_unacked of a listening socket: net/ipv4/tcp.c, tcp_get_info). Only accept(2) makes a queue shorter, so
-any server shows itself in this way, and a prefork master that does not accept does not.
+`auto`: it has accepted a connection. How it works: connect by the private way, send nothing, and read the length of
+the accept queue on our own copy of the listening socket. Only accept(2) makes a queue shorter, so any server shows
+itself in this way, and a prefork master that does not accept does not. (gunicorn says READY=1 before its application
+is imported.)
 """
 
 import contextlib
+import http.client
 import socket
-import struct
-import sys
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Callable
 
 import anyio
+import anyio.to_thread
 
-from hotpipe.server.sockets import Held
+from hotpipe.config.model import Ready
+from hotpipe.server.listener import Listener
+from hotpipe.server.signs import Signs
 
-ALIVE_S = 1.0  # a server without sockets is ready when it has lived this long
+ALIVE_S = 1.0  # a server without stream sockets that says nothing is ready when it has lived this long
 _LOOK_S = 0.002
 _SURE = 3  # empty looks in a row that prove that our own connection is not merely still on its way
-_UNACKED = 24  # offset in struct tcp_info, <linux/tcp.h>
-_SIZE = 104
+_ASK_AGAIN_S = 0.05
+_ANSWER_S = 10.0
 
 
-async def accepting(sockets: Sequence[Held]) -> str:
-    """Returns once every socket has had a connection accepted; names the evidence. Waits without end otherwise."""
-    if not sockets or sys.platform != "linux":
-        await anyio.sleep(ALIVE_S)
+async def evidence(ready: Ready, signs: Signs) -> str:
+    """Returns once it can serve, and says how we know; waits without end otherwise."""
+    match ready.how:
+        case "notify":
+            await signs.said_ready.wait()
+            return "READY=1"
+        case "http":
+            return await _answers(ready, signs)
+        case "log":
+            await signs.matched.wait()
+            return f"a line that matches {ready.log!r}"
+        case "after":
+            await anyio.sleep(ready.after)
+            return f"alive for {ready.after:g} s"
+        case "auto":
+            return await _accepts(signs)
+
+
+def missing(ready: Ready, signs: Signs) -> str:
+    """What it has not shown, for the report of a time-out."""
+    match ready.how:
+        case "notify":
+            return "it sent no READY=1"
+        case "http":
+            return f"GET {ready.http}: {signs.last_answer}, and {ready.status} is wanted"
+        case "log":
+            return f"it wrote no line that matches {ready.log!r}"
+        case _:
+            return "it accepted no connection"
+
+
+async def _accepts(signs: Signs) -> str:
+    pairs = [pair for pair in zip(signs.listeners, signs.members, strict=False) if pair[0].listen.is_stream]
+    if not pairs or not (signs.alone or all(listener.is_private for listener, _ in pairs)):
+        with anyio.move_on_after(ALIVE_S):
+            await signs.said_ready.wait()
+            return "READY=1"
         return f"alive for {ALIVE_S:g} s"
-    for held in sockets:
-        await _accepted(held)
+    for listener, member in pairs:
+        await _accepted(listener, member)
     return "accepted a connection"
 
 
-def waiting(listening: socket.socket) -> int:
-    """How many connections nobody has accepted yet."""
-    info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
-    return int(struct.unpack_from("I", info, _UNACKED)[0])
-
-
-async def _accepted(held: Held) -> None:
+async def _accepted(listener: Listener, member: socket.socket) -> None:
     longest, empty = 0, 0
-    with _knock(held) as client:
-        while (now := waiting(held.socket)) >= longest and empty < _SURE:
+    with await _knock(listener, member):
+        while (now := listener.waiting(member)) >= longest and empty < _SURE:
             longest = now
-            empty = empty + 1 if now == 0 and _is_connected(client) else 0
+            empty = empty + 1 if now == 0 else 0
             await anyio.sleep(_LOOK_S)
 
 
-@contextlib.contextmanager
-def _knock(held: Held) -> Iterator[socket.socket]:
-    """Ask to be in the queue."""
-    with socket.socket(held.socket.family, socket.SOCK_STREAM) as client:
-        client.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            client.connect(held.target)
-        yield client
+async def _knock(listener: Listener, member: socket.socket) -> socket.socket:
+    """Be in the queue; a full one is tried again."""
+    while True:
+        with contextlib.suppress(OSError, TimeoutError):
+            return await listener.connect(member)
+        await anyio.sleep(_ASK_AGAIN_S)
 
 
-def _is_connected(client: socket.socket) -> bool:
-    """The handshake is done; under load that can take a moment even on loopback."""
-    try:
-        client.getpeername()
-    except OSError:
-        return False
-    return True
+async def _answers(ready: Ready, signs: Signs) -> str:
+    pairs = zip(signs.listeners, signs.members, strict=False)
+    streams = [pair for pair in pairs if pair[0].listen.is_stream]
+    listener, member = next((pair for pair in streams if pair[0].listen.type in {"http", "https"}), streams[0])
+    while True:
+        client = await _knock(listener, member)
+        ask = _request(client, listener, ready.http)
+        signs.last_answer = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
+        if signs.last_answer == f"it answered {ready.status}":
+            return f"GET {ready.http}: {ready.status}"
+        await anyio.sleep(_ASK_AGAIN_S)
+
+
+def _request(client: socket.socket, listener: Listener, path: str) -> Callable[[], str]:
+    """Ask once over this connection; gives what came of it."""
+
+    def ask() -> str:
+        client.settimeout(_ANSWER_S)
+        with client:
+            try:
+                connection = http.client.HTTPConnection("localhost")
+                connection.sock = _wrapped(client) if listener.listen.type == "https" else client
+                connection.request("GET", path, headers={"Connection": "close", "User-Agent": "hotpipe"})
+                return f"it answered {connection.getresponse().status}"
+            except (OSError, http.client.HTTPException) as error:
+                return f"no answer ({str(error) or type(error).__name__})"
+
+    return ask
+
+
+def _wrapped(client: socket.socket) -> ssl.SSLSocket:
+    """A candidate's certificate is not ours to judge."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(client, server_hostname="localhost")

@@ -1,120 +1,135 @@
-"""The listening sockets: opened once, held until hotpipe ends, handed to every generation."""
+"""Opening sockets: what a `listen` of the configuration says becomes a bound socket, or a clear error.
+
+Nothing here knows of generations; `listener.py` does.
+"""
 
 import contextlib
 import errno
+import os
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import stat
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import psutil
 
-from hotpipe.config.model import Listen, Server
+from hotpipe.config.model import Listen
 from hotpipe.errors import SocketError
-from hotpipe.events import Address
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how a client on this machine reaches them
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One open socket with its name."""
-
-    name: str
-    listen: Listen
-    socket: socket.socket
-
-    @property
-    def host(self) -> str:
-        """The address that it is bound to."""
-        return str(self.socket.getsockname()[0])
-
-    @property
-    def port(self) -> int:
-        """The port that it is bound to, also where 0 was asked for."""
-        return int(self.socket.getsockname()[1])
-
-    @property
-    def target(self) -> tuple[str, int]:
-        """Where a client on this machine connects."""
-        return _ANY.get(self.host, self.host), self.port
-
-    @property
-    def addr(self) -> str:
-        """As `host:port`, with brackets around IPv6."""
-        return _joined(self.host, self.port)
-
-    @property
-    def url(self) -> str:
-        """As a browser takes it, where that makes sense; else `addr`."""
-        return f"{self.listen.type}://{_joined(*self.target)}" if self.listen.type != "tcp" else self.addr
-
-    def address(self) -> Address:
-        return Address(self.name, self.addr)
-
-    def listen_again(self) -> None:
-        """Servers call listen(2) with a backlog of their own, which is the socket's from then on: take it back."""
-        with contextlib.suppress(OSError):
-            self.socket.listen(self.listen.backlog)
-
-    def renew(self) -> None:
-        """Undo what a generation may have left behind: O_NONBLOCK (open(2)) and shutdown(2) outlive it on our copy."""
-        self.socket.setblocking(True)
-        self.listen_again()
+LONGEST_PATH = 107  # sun_path of unix(7), less its NUL
+_STREAM_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+    # Accepted sockets inherit it; `uvicorn --fd` would answer keep-alive requests in 44 ms without (facts.md).
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+)
 
 
-def open_all(server: Server) -> tuple[Held, ...]:
-    """All sockets of a server, listening; raises SocketError, and then none stays open."""
-    opened: list[Held] = []
+class Address(NamedTuple):
+    """What socket(2) and bind(2) want to be told."""
+
+    family: int
+    kind: int
+    sockaddr: Any
+
+
+def resolve(listen: Listen) -> Address:
+    """The address of an internet socket; raises SocketError where there is no such host."""
+    kind = socket.SOCK_STREAM if listen.is_stream else socket.SOCK_DGRAM
     try:
-        for name, listen in zip(server.socket_names(), server.listen, strict=True):
-            opened.append(Held(name, listen, _open(listen)))
-    except SocketError:
-        close_all(opened)
-        raise
-    return tuple(opened)
-
-
-def close_all(sockets: Sequence[Held]) -> None:
-    """Give the addresses back."""
-    for held in sockets:
-        held.socket.close()
-
-
-def _open(listen: Listen) -> socket.socket:
-    where = _joined(listen.host, listen.port)
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, _, _, _, sockaddr = socket.getaddrinfo(listen.host, listen.port, type=kind, flags=socket.AI_PASSIVE)[0]
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: what cannot even be a name, "a..b"
+        where = joined(listen.host, listen.port)
         raise SocketError(f"cannot listen on {where}: no such host ({error.args[-1]})") from error
-    opened = socket.socket(family, kind, protocol)
+    return Address(family, kind, sockaddr)
+
+
+def fresh(address: Address) -> socket.socket:
+    """A socket for `address` with the options that all of ours have, not bound yet."""
+    made = socket.socket(address.family, address.kind)
+    if address.kind == socket.SOCK_STREAM:
+        for level, option, value in _STREAM_OPTIONS:
+            made.setsockopt(level, option, value)
+    if address.family == socket.AF_INET6:  # `[::]` is for both, whatever net.ipv6.bindv6only says
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return made
+
+
+def claim(listen: Listen) -> Address:
+    """The address with its port, found out to be free; raises SocketError where it is taken.
+
+    A first bind without SO_REUSEPORT makes a port in use an error. A port that the kernel chose is bound again by its
+    number, for only then does a socket keep it that its server shuts down (SOCK_BINDPORT_LOCK, <net/sock.h>).
+    """
+    address = resolve(listen)
+    with fresh(address) as trial:
+        try:
+            trial.bind(address.sockaddr)
+            if listen.is_stream:
+                trial.listen(1)
+        except OSError as error:
+            raise cannot_listen(listen, error) from error
+        return address._replace(sockaddr=trial.getsockname())
+
+
+def opened(listen: Listen) -> socket.socket:
+    """A socket that listens; raises SocketError."""
+    address = resolve(listen)
+    made = fresh(address)
     try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it; `uvicorn --fd` would answer keep-alive requests in 44 ms without (facts.md).
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        opened.bind(address)
-        opened.listen(listen.backlog)
+        made.bind(address.sockaddr)
+        if listen.is_stream:
+            made.listen(listen.backlog)
     except OSError as error:
-        opened.close()
-        raise _cannot_listen(listen, where, error) from error
-    return opened
+        made.close()
+        raise cannot_listen(listen, error) from error
+    return made
 
 
-def _cannot_listen(listen: Listen, where: str, error: OSError) -> SocketError:
-    if error.errno == errno.EADDRINUSE:
+def claim_path(path: str) -> None:
+    """Make way for a unix socket at `path`: one that nobody listens on is removed, a live one raises SocketError."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(mode):
+        raise SocketError(f"cannot listen on {path}: it is no socket", hint="move it away, or change listen")
+    with socket.socket(socket.AF_UNIX) as knock:
+        try:
+            knock.connect(path)
+        except ConnectionRefusedError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except OSError as error:
+            raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
+    raise SocketError(f"cannot listen on {path}: somebody does already", hint="stop it, or change the path in listen")
+
+
+def cannot_listen(listen: Listen, error: OSError) -> SocketError:
+    """What went wrong at bind(2) or listen(2), and who is in the way."""
+    where = listen.path or joined(listen.host, listen.port)
+    if error.errno == errno.EADDRINUSE and not listen.path:
         holders = ", ".join(_holders(listen.port))
         message = f"cannot listen on {where}: the port is taken{f' by {holders}' if holders else ''}"
         return SocketError(message, hint="stop it, or change the port in listen (0 is a free one)")
-    hint = "ports below 1024 need privileges; take a higher one" if isinstance(error, PermissionError) else ""
-    return SocketError(f"cannot listen on {where}: {error.strerror}", hint)
+    hint = ""
+    if isinstance(error, PermissionError):
+        folder = f"make {os.path.dirname(listen.path) or '.'} writable for this user"
+        hint = folder if listen.path else "ports below 1024 need privileges; take a higher one"
+    return SocketError(f"cannot listen on {where}: {error.strerror or error}", hint)
+
+
+def joined(host: str, port: int) -> str:
+    """As `host:port`, with brackets around IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _holders(port: int) -> Iterator[str]:
     """Who listens on `port`, as far as this user may know."""
     with contextlib.suppress(psutil.Error, OSError):
-        listening = (c for c in psutil.net_connections("tcp") if _is_listening(c, port))
+        listening = (c for c in psutil.net_connections("inet") if _is_listening(c, port))
         for pid in sorted({c.pid for c in listening if c.pid}):
             with contextlib.suppress(psutil.Error):
                 holder = _first_holder(psutil.Process(pid), port)
@@ -125,14 +140,11 @@ def _first_holder(holder: psutil.Process, port: int) -> psutil.Process:
     """Of those who share the socket the one that handed it down: to stop a worker gives no port back."""
     for parent in holder.parents():
         with contextlib.suppress(psutil.Error):
-            if any(_is_listening(c, port) for c in parent.net_connections("tcp")):
+            if any(_is_listening(c, port) for c in parent.net_connections("inet")):
                 holder = parent
     return holder
 
 
 def _is_listening(connection: Any, port: int) -> bool:
-    return connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    listens = connection.status == psutil.CONN_LISTEN or connection.type == socket.SOCK_DGRAM
+    return listens and getattr(connection.laddr, "port", None) == port

@@ -1,0 +1,24 @@
+"""What the verbs that go on running have in common: in the foreground, or as a daemon."""
+
+from typing import Any
+
+import click
+
+from hotpipe import app
+from hotpipe.cli.options import Shown
+from hotpipe.config.file import Project
+from hotpipe.daemon import Daemon, daemonize
+
+daemon_option = click.option("--daemon", is_flag=True, help="Go on in the background; the log is in .hotpipe/logs.")
+
+
+def run(project: Project, shown: Shown, daemon: bool, **job: Any) -> int:
+    """Run the job that these fields of `app.Job` describe, here or in the background."""
+    if not daemon:
+        return app.run(app.Job(project, shown.face(), **job))
+    started = daemonize(project.root)
+    if isinstance(started, Daemon):
+        click.echo(f"hotpipe runs in the background (pid {started.pid}); its log: {started.log}")
+        return 0
+    with started:
+        return app.run(app.Job(project, shown.face(), **job), started)

@@ -1,0 +1,170 @@
+"""Which process of one server has which sockets, and which of them new connections reach.
+
+Invariant: while hotpipe runs, each address has a *public* member. Its process may be dead: then connections wait in
+its accept queue, for the next process that gets the same member, or to be carried over to another one by a relay.
+A member leaves only when nothing is queued on it any more.
+"""
+
+import contextlib
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hotpipe.errors import SocketError
+from hotpipe.events import Address
+from hotpipe.server import diag
+from hotpipe.server.listener import Group, Listener, Path, listen_again
+from hotpipe.server.relay import relay
+
+Members = tuple[socket.socket, ...]  # one a listener, in their order
+_CALM_S = 0.02  # an accept queue that was empty for so long stays empty once nobody is led to it
+_LOOK_S = 0.002
+
+
+@dataclass(slots=True)
+class Cutover:
+    """The listeners of one server. Members are known by the number of the process that has them."""
+
+    listeners: tuple[Listener, ...]
+    _public: Members = ()
+    _owned: dict[int, Members] = field(default_factory=dict)
+    _kept: dict[int, frozenset[object]] = field(default_factory=dict)  # connections from before it was switched away
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """As events name them."""
+        return tuple(Address(each.name, each.addr) for each in self.listeners)
+
+    @classmethod
+    def over(cls, listeners: Sequence[Listener]) -> "Cutover":
+        """Open the first members, so that clients can wait from now on; raises SocketError, and then none is open."""
+        made = cls(tuple(listeners))
+        try:
+            made._public = made._join()
+        except SocketError:
+            made.close()
+            raise
+        return made
+
+    def close(self) -> None:
+        """Give all addresses back."""
+        for listener in self.listeners:
+            listener.close()
+
+    def give(self, number: int, *, fresh: bool) -> Members:
+        """The members of a new process: `fresh` ones that nobody is led to, or the public ones of a dead one."""
+        if fresh:
+            members = self._join()
+        else:
+            members = self._public
+            for listener, member in zip(self.listeners, members, strict=True):
+                listener.renew(member)
+        self._owned[number] = members
+        return members
+
+    def listen_again(self, number: int) -> None:
+        """Take the backlogs back from a server that has set its own."""
+        for listener, member in zip(self.listeners, self._owned.get(number, ()), strict=False):
+            listen_again(listener, member)
+
+    def switch(self, number: int, rescuers: TaskGroup) -> None:
+        """Lead all new connections to the members of this process; who waits for a dead one is carried over."""
+        if self._owned[number] is not self._public:
+            self._lead_to(self._owned[number], rescuers)
+
+    def park(self, number: int) -> None:
+        """Lead new connections to members that no process has, so that this one can finish what it has."""
+        if self._owned.get(number) is self._public and all(isinstance(each, Group | Path) for each in self.listeners):
+            self._lead_to(self._join(), None)
+
+    def release(self, number: int, rescuers: TaskGroup) -> None:
+        """Its process tree is dead: close its members, unless they are the public ones."""
+        members = self._owned.pop(number, ())
+        was_public = self._kept.pop(number, None) is not None
+        if members is self._public:
+            return
+        if was_public:
+            rescuers.start_soon(self._clear_out, members, rescuers)
+        else:
+            self._leave(members)
+
+    def rescue(self, number: int, rescuers: TaskGroup) -> None:
+        """Carry over who is queued on the members of a dead process that is not the public one."""
+        members = self._owned.get(number, ())
+        if members is not self._public:
+            self._carry_over(members, rescuers)
+
+    def waiting(self, number: int) -> int:
+        """How much is queued for this process and for no other."""
+        members = self._owned.get(number, ())
+        return sum(each.waiting(member) for each, member in zip(self.listeners, members, strict=False))
+
+    def connections(self, number: int) -> list[diag.Connection]:
+        """The TCP connections that were there before new ones were led away from this process."""
+        kept = self._kept.get(number, frozenset())
+        return [each for each in self._tcp_connections() if each.key in kept] if kept else []
+
+    def unix_connections(self, number: int) -> int:
+        """How many connections over unix sockets it has; whether they are at work cannot be known."""
+        pairs = zip(self.listeners, self._owned.get(number, ()), strict=False)
+        return sum(each.open_connections(member) for each, member in pairs if isinstance(each, Path))
+
+    def _join(self) -> Members:
+        joined: list[socket.socket] = []
+        try:
+            joined.extend(listener.join() for listener in self.listeners)
+        except SocketError:
+            self._leave(tuple(joined))
+            raise
+        return tuple(joined)
+
+    def _leave(self, members: Members) -> None:
+        for listener, member in zip(self.listeners, members, strict=False):
+            listener.leave(member)
+
+    def _lead_to(self, members: Members, rescuers: TaskGroup | None) -> None:
+        before, self._public = self._public, members
+        for listener, member in zip(self.listeners, members, strict=True):
+            listener.switch(member)
+        keys = frozenset(each.key for each in self._tcp_connections())
+        owners = [number for number, owned in self._owned.items() if owned is before]
+        for owner in owners:
+            self._kept[owner] = keys
+        if rescuers is not None and not owners:
+            rescuers.start_soon(self._clear_out, before, rescuers)
+
+    async def _clear_out(self, members: Members, rescuers: TaskGroup) -> None:
+        """Nobody accepts on these: carry over who waits, until nobody comes any more, then close them."""
+        calm_since = anyio.current_time()
+        while anyio.current_time() - calm_since < _CALM_S:
+            if self._carry_over(members, rescuers):
+                calm_since = anyio.current_time()
+            await anyio.sleep(_LOOK_S)
+        self._leave(members)
+
+    def _carry_over(self, members: Members, rescuers: TaskGroup) -> int:
+        count = 0
+        for listener, member, public in zip(self.listeners, members, self._public, strict=False):
+            for client in _queued(listener, member) if member is not public else ():
+                count += 1
+                rescuers.start_soon(relay, client, partial(listener.connect, public))
+        return count
+
+    def _tcp_connections(self) -> list[diag.Connection]:
+        ports = {each.port for each in self.listeners if isinstance(each, Group) and each.listen.is_stream}
+        return [connection for port in ports for connection in diag.connections(port) or ()]
+
+
+def _queued(listener: Listener, member: socket.socket) -> list[socket.socket]:
+    """All that wait in the accept queue of our copy."""
+    clients: list[socket.socket] = []
+    if listener.listen.is_stream:
+        with contextlib.suppress(OSError):
+            member.setblocking(False)
+            while True:
+                clients.append(member.accept()[0])
+    return clients
