@@ -26,12 +26,10 @@ class Program:
     def __init__(self, argv: Sequence[str], cwd: Path, log: Path, *, feed: str = "") -> None:
         """Start it: output goes to `log`, and `feed` is its standard input."""
         self.log = log
-        env = os.environ | {"SHELL": "/bin/sh", "NO_UPDATE_NOTIFIER": "1"}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its byte code
         with log.open("wb") as out:
             self.spawned_at = time.monotonic()
             self._process = subprocess.Popen(
-                argv, cwd=cwd, env=env, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+                argv, cwd=cwd, env=environment(), stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
             )
         assert self._process.stdin is not None
         self._process.stdin.write(feed.encode())
@@ -91,6 +89,13 @@ class Program:
             return [self._root, *self._root.children(recursive=True)]
         except psutil.NoSuchProcess:
             return [self._root]
+
+
+def environment() -> dict[str, str]:
+    """What programs are started with."""
+    env = os.environ | {"SHELL": "/bin/sh", "NO_UPDATE_NOTIFIER": "1"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its byte code
+    return env
 
 
 def _cpu_s(pid: int) -> float:

@@ -1,0 +1,3 @@
+module hotpipe/bench/server
+
+go 1.21
