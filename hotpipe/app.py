@@ -41,7 +41,7 @@ from hotpipe.ui.face import Face, show
 
 INTERRUPTED = 130
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
-_ECHO_S = 0.1  # timeout(1) and some supervisors signal twice: the process, and its group
+_ECHO_S = 0.05  # timeout(1) and some supervisors signal twice: the process, and its group
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -83,11 +84,22 @@ class Hotpipe:
         self._said.close()
         return left
 
+    def abandon(self) -> None:
+        """Close what was held for it: it was killed, and others see to what it left."""
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+        self.process.stdout.close()
+        self._said.close()
+
     def _read(self) -> None:
-        for line in self.process.stdout:
+        for line in self._lines():
             with self._arrived:
                 self.seen.append(json.loads(line))
                 self._arrived.notify_all()
+
+    def _lines(self) -> Iterator[bytes]:
+        with suppress(ValueError):  # closed: it was abandoned
+            yield from self.process.stdout
 
 
 Start = Callable[..., Hotpipe]
@@ -123,3 +135,8 @@ def is_alive(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

@@ -409,13 +409,14 @@ class TestALookAgain:
         assert self.again(known) == []
 
     def test_does_not_take_a_later_one_of_the_same_addresses_for_it(self, listening: socket.socket) -> None:
-        first = Pair(listening)
-        before, ours = first.look(), first.client.getsockname()
-        for end in (first.server, first.client):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            end.close()
-        with socket.create_connection(listening.getsockname(), PATIENCE_S, ours), listening.accept()[0]:
-            assert [c.key for c in looked(first.port)] == [before.key]
+        where, ours = listening.getsockname(), ("127.55.0.1", 0)  # an address at which nobody else takes the port
+        with socket.create_connection(where, PATIENCE_S, ours) as client, listening.accept()[0] as server:
+            (before,) = looked(where[1])
+            ours = client.getsockname()
+            for end in (server, client):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT
+        with socket.create_connection(where, PATIENCE_S, ours), listening.accept()[0]:
+            assert [c.key for c in looked(where[1])] == [before.key]
             assert self.again([before]) == []
 
     @staticmethod

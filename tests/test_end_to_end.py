@@ -117,6 +117,7 @@ def save_red_then_green(hello: Path, gate: Hotpipe, serve: Hotpipe) -> None:
     assert "Mend <code>greeting.py</code>" in page
     assert f"<dd>{new['pid']}</dd>" in page
     assert f"<dd>{tree[:8]}</dd>" in page
+    serve.until("server.stopped", generation=live["generation"])
     assert not is_alive(pid)
 
 

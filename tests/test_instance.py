@@ -91,9 +91,7 @@ def shared() -> Iterator[Path]:
 
 
 class TestRoles:
-    @pytest.mark.parametrize(
-        "first, second", [(a, b) for a in ROLES for b in ROLES if {a, b} != {"gate", "serve"}], ids="-".join
-    )
+    @pytest.mark.parametrize("first, second", [(a, b) for a in ROLES for b in ROLES if {a, b} != {"gate", "serve"}])
     def test_a_second_one_is_refused_and_told_who_the_first_is(self, tmp_path: Path, first: Role, second: Role) -> None:
         with other(holding(tmp_path, first)) as holder:
             assert holder.said() == "hotpipe.pid"

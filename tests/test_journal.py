@@ -296,6 +296,23 @@ class TestNobodyElse:
                     if is_alive(left):
                         os.killpg(left, signal.SIGKILL)
 
+    def test_not_its_relatives_either_if_it_carries_the_mark_itself(
+        self, tmp_path: Path, stranger: psutil.Process
+    ) -> None:
+        """Whoever started a terminal in a stage once is not to lose all its windows when hotpipe starts in one."""
+        its_mark = mark()
+        forge(tmp_path, stranger, mark=its_mark, child=1)
+        script = "from hotpipe.process.journal import leftovers; print([one.pid for one in leftovers('.')])"
+
+        def found(cookie: str) -> list[int]:
+            env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), COOKIE: cookie}
+            done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, stdout=-1, check=True)
+            return [int(pid) for pid in json.loads(done.stdout)]
+
+        with subprocess.Popen(["sleep", "1000"], env={**os.environ, COOKIE: f"{its_mark}1;"}) as window:
+            assert (found("another.0123456789ab.1;"), found(f"{its_mark}2;")) == ([window.pid], [])
+            window.kill()
+
     @given(content=st.binary(max_size=300))
     def test_not_because_of_garbage(self, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -88,6 +88,7 @@ class Desk(RuleBasedStateMachine):
         self.wake_at: float | None = None
         self.passed: dict[int, list[Reading]] = {}
         self.served: dict[str | None, dict[str, str | None]] = {}
+        self.told_since: dict[str | None, set[str]] = {server: set() for server in TRIGGERS}
         self.unwritable: set[str | None] = set()
         self.tell(cycle.Requested(self.snapshot.tree))
 
@@ -163,6 +164,8 @@ class Desk(RuleBasedStateMachine):
         lost, self.overflown = self.overflown, False
         suspects, self.events = self.events | (self.snapshot.differing() if lost else set()), set()
         delta = self.snapshot.refresh(suspects)
+        for told in self.told_since.values():
+            told.update(delta.changed)
         if delta.changed or delta.touched:
             self.tell(cycle.Changed(delta.changed, delta.touched, self.snapshot.tree))
 
@@ -249,6 +252,7 @@ class Desk(RuleBasedStateMachine):
             self.check_that_it_is_wanted(due)
         written = tuple(due.server for due in touch.due if due.server not in self.unwritable)
         self.served |= dict.fromkeys(written, self.contents())
+        self.told_since |= {server: set() for server in written}
         if len(written) < len(touch.due):
             return cycle.TouchFailed(touch.run, "", "", written)
         return cycle.Touched(touch.run, written)
@@ -261,6 +265,9 @@ class Desk(RuleBasedStateMachine):
                 assert seen == {self.content(name)}, f"{stage} passed on another {name}"
 
     def check_that_it_is_wanted(self, due: Due) -> None:
+        assert due.changed == tuple(sorted(self.told_since[due.server])), (
+            "the record is not what was told since the last touch"
+        )
         if due.server in self.served:
             assert self.differing(self.served[due.server]) <= set(due.changed), "a change is not in the record"
             if due.server is not None:

@@ -390,7 +390,7 @@ async def test_a_flood_leaves_the_loop_free(notify: NotifySocket) -> None:
 @pytest.mark.anyio
 async def test_what_has_come_can_be_heeded_at_once(notify: NotifySocket) -> None:
     async with hearing(notify) as heard:
-        await anyio.lowlevel.checkpoint()
+        await anyio.wait_all_tasks_blocked()
         say(notify, b"READY=1")
         notify.catch_up()
         assert heard.messages == [Ready()]

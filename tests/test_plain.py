@@ -10,11 +10,14 @@ from hotpipe.events import (
     RunFinished,
     RunStarted,
     RunStatus,
+    ServerDiscarded,
+    ServerDraining,
     ServerFailed,
     ServerLive,
     ServerOutput,
     ServerReady,
     ServerStarting,
+    ServerStatus,
     ServerStopped,
     ServerVerified,
     StageFinished,
@@ -307,6 +310,65 @@ class TestServers:
             == "web ✗ generation 1: killed by SIGSEGV · nobody answers until the next green run, or hotpipe trigger\n"
         )
 
+    def test_or_that_one_that_boots_will(self) -> None:
+        boots = ServerStarting(server="web", generation=2, pid=8, tree=OTHER)
+        died = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None)
+        assert shown(*live(), boots, died).endswith("SIGSEGV · nobody answers until generation 2 is live\n")
+
+    def test_one_that_was_live_may_come_back_by_itself(self) -> None:
+        died = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None)
+        assert shown(*live(), died).endswith("SIGSEGV · nobody answers now\n")
+
+    def test_what_a_switch_consists_of_is_for_those_who_ask(self) -> None:
+        again = [
+            *live(2, OTHER),
+            ServerDraining(server="web", generation=1),
+            ServerStopped(server="web", generation=1, exit_code=0, signal=None, killed=False),
+            ServerStatus(server="web", generation=2, text="3 workers"),
+        ]
+        line = "web ● live · http://127.0.0.1:8000 · generation 2, tree 927d550d (unverified) · 198 ms"
+        assert shown(*live(), *again).splitlines()[1:] == [line]
+        assert shown(*live(), *again, style=Style(verbose=True)).splitlines()[2:] == [
+            "web starting generation 2",
+            line,
+            "web draining generation 1",
+            "web stopped generation 1",
+            "web generation 2 says: 3 workers",
+        ]
+
+    def test_a_candidate_that_is_not_wanted_any_more_is_one_line(self) -> None:
+        given_up = ServerDiscarded(server="web", generation=2, reason="there is a newer one", serving=1)
+        assert shown(given_up) == ("web discarded generation 2: there is a newer one · generation 1 goes on serving\n")
+        first = ServerDiscarded(server="web", generation=1, reason="there is a newer one", serving=None)
+        assert shown(first) == "web discarded generation 1: there is a newer one\n"
+        assert shown(first, style=Style(quiet=True)) == ""
+
+    def test_after_a_fall_back_it_is_the_old_generation_that_is_served_and_its_tree(self) -> None:
+        died = ServerFailed(server="web", generation=2, reason="exited with status 1", serving=1)
+        served = "web still serves generation 1, tree c33c87cf"
+        assert shown(*live(verified=True), *live(2, OTHER), died, *red("x")).endswith(f"{served}\n")
+        assert shown(*live(), *live(2, OTHER, verified=True), died, *red("x")).endswith(f"{served} (unverified)\n")
+        verified = ServerVerified(server="web", generation=1, tree=TREE)
+        assert shown(*live(), *live(2, OTHER), died, verified, *red("x"), whole=False).endswith(f"{served}\n")
+
+    def test_what_is_live_may_be_verified_while_the_next_one_boots(self) -> None:
+        boots = ServerStarting(server="web", generation=2, pid=8, tree=OTHER)
+        verified = ServerVerified(server="web", generation=1, tree=TREE)
+        assert "web ✓ verified · generation 1, tree c33c87cf\n" in shown(*live(), boots, verified, whole=False)
+
+    def test_a_process_that_reloads_itself_is_one_generation_after_another(self) -> None:
+        died = ServerFailed(server="web", generation=3, reason="not ready within 30 s", serving=2)
+        said = shown(*live(), *live(2, OTHER), ServerStarting(server="web", generation=3, pid=7, tree="3"), died)
+        assert said.endswith("web ✗ generation 3: not ready within 30 s · generation 2 goes on serving\n")
+
+    def test_each_of_several_servers_is_told_of_for_itself(self) -> None:
+        died = ServerFailed(server="api", generation=2, reason="exited with status 1", serving=1)
+        both = [*live(verified=True), *live(server="api"), *live(2, OTHER, server="api"), died]
+        assert shown(*both, *red("x")).endswith(
+            " · web still serves generation 1, tree c33c87cf"
+            " · api still serves generation 1, tree c33c87cf (unverified)\n"
+        )
+
 
 class TestLongLogs:
     """A failure stays in sight, whatever the live server writes below it."""
@@ -334,11 +396,11 @@ class TestLongLogs:
         flood = [says(f"GET /{n}") for n in range(500)]
         stopped = ServerStopped(server="web", generation=1, exit_code=1, signal=None, killed=False)
         died = ServerFailed(server="web", generation=1, reason="exited with status 1", serving=None)
-        said = shown(*live(), *red("x"), *flood, says("Traceback"), stopped, died, started(2)).splitlines()
+        said = shown(*live(), *red("x"), *flood, says("Traceback"), died, stopped, started(2)).splitlines()
         assert said[-104:-103] == ["web │ (381 earlier lines not shown)"]
         assert said[-4:] == [
             "web │ Traceback",
-            "web ✗ generation 1: exited with status 1 · nobody answers until the next green run, or hotpipe trigger",
+            "web ✗ generation 1: exited with status 1 · nobody answers now",
             "",
             "▶ run 2 · HH:MM:SS",
         ]
@@ -365,6 +427,7 @@ EVERYTHING: list[AnyEvent] = [
     started(3),
     finished("superseded"),
     Warned(code="x", message="odd", hint="y"),
+    ServerDiscarded(server="web", generation=2, reason="there is a newer one", serving=1),
     ServerFailed(server="web", generation=1, reason="gone", serving=None),
 ]
 

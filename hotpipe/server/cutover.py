@@ -6,6 +6,8 @@ A member leaves only when nothing is queued on it any more.
 """
 
 import contextlib
+import os
+import resource
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,9 @@ from hotpipe.server.relay import relay
 Members = tuple[socket.socket, ...]  # one a listener, in their order
 _CALM_S = 0.02  # an accept queue that was empty for so long stays empty once nobody is led to it
 _LOOK_S = 0.002
+_FEW = 64  # up to so many connections, to look at each is cheaper than to have the kernel list all (diag.py)
+_AT_ONCE = 64
+_SPARE = 64  # descriptors that are left for all else, such as the next process
 
 
 @dataclass(slots=True)
@@ -32,7 +37,7 @@ class Cutover:
     listeners: tuple[Listener, ...]
     _public: Members = ()
     _owned: dict[int, Members] = field(default_factory=dict)
-    _kept: dict[int, frozenset[object]] = field(default_factory=dict)  # connections from before it was switched away
+    _kept: dict[int, tuple[diag.Connection, ...]] = field(default_factory=dict)  # from before it was switched away from
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -96,17 +101,19 @@ class Cutover:
         """Carry over who is queued on the members of a dead process that is not the public one."""
         members = self._owned.get(number, ())
         if members is not self._public:
-            self._carry_over(members, rescuers)
+            rescuers.start_soon(self._empty, members, rescuers)
 
     def waiting(self, number: int) -> int:
         """How much is queued for this process and for no other."""
-        members = self._owned.get(number, ())
-        return sum(each.waiting(member) for each, member in zip(self.listeners, members, strict=False))
+        trios = zip(self.listeners, self._owned.get(number, ()), self._public, strict=False)
+        return sum(each.waiting(member) for each, member, public in trios if member is not public)
 
     def connections(self, number: int) -> list[diag.Connection]:
-        """The TCP connections that were there before new ones were led away from this process."""
-        kept = self._kept.get(number, frozenset())
-        return [each for each in self._tcp_connections() if each.key in kept] if kept else []
+        """The TCP connections that were there before new ones were led away from this process, and still are."""
+        kept = self._kept.get(number, ())
+        if kept:
+            self._kept[number] = kept = self._seen_again(kept)
+        return list(kept)
 
     def unix_connections(self, number: int) -> int:
         """How many connections over unix sockets it has; whether they are at work cannot be known."""
@@ -130,29 +137,44 @@ class Cutover:
         before, self._public = self._public, members
         for listener, member in zip(self.listeners, members, strict=True):
             listener.switch(member)
-        keys = frozenset(each.key for each in self._tcp_connections())
+        connections = tuple(self._tcp_connections())
         owners = [number for number, owned in self._owned.items() if owned is before]
         for owner in owners:
-            self._kept[owner] = keys
+            self._kept[owner] = connections
         if rescuers is not None and not owners:
             rescuers.start_soon(self._clear_out, before, rescuers)
 
     async def _clear_out(self, members: Members, rescuers: TaskGroup) -> None:
-        """Nobody accepts on these: carry over who waits, until nobody comes any more, then close them."""
+        await self._empty(members, rescuers)
+        self._leave(members)
+
+    async def _empty(self, members: Members, rescuers: TaskGroup) -> None:
+        """Nobody accepts on these: carry over who waits, until nobody comes any more."""
         calm_since = anyio.current_time()
         while anyio.current_time() - calm_since < _CALM_S:
-            if self._carry_over(members, rescuers):
+            if self._carry_over(members, rescuers) or self._are_queued(members):
                 calm_since = anyio.current_time()
             await anyio.sleep(_LOOK_S)
-        self._leave(members)
+
+    def _are_queued(self, members: Members) -> bool:
+        trios = zip(self.listeners, members, self._public, strict=False)
+        streams = [trio for trio in trios if trio[0].listen.is_stream]
+        return any(each.waiting(member) for each, member, public in streams if not _is_gone(member, public))
 
     def _carry_over(self, members: Members, rescuers: TaskGroup) -> int:
         count = 0
         for listener, member, public in zip(self.listeners, members, self._public, strict=False):
-            for client in _queued(listener, member) if member is not public else ():
+            for client in _queued(listener, member) if not _is_gone(member, public) else ():
                 count += 1
                 rescuers.start_soon(relay, client, partial(listener.connect, public))
         return count
+
+    def _seen_again(self, kept: tuple[diag.Connection, ...]) -> tuple[diag.Connection, ...]:
+        if len(kept) <= _FEW:
+            found = diag.look_again(kept)
+            return kept if found is None else tuple(found)
+        marks = {each.mark for each in kept}
+        return tuple(each for each in self._tcp_connections() if each.mark in marks)
 
     def _tcp_connections(self) -> list[diag.Connection]:
         ports = {each.port for each in self.listeners if isinstance(each, Group) and each.listen.is_stream}
@@ -160,11 +182,23 @@ class Cutover:
 
 
 def _queued(listener: Listener, member: socket.socket) -> list[socket.socket]:
-    """All that wait in the accept queue of our copy."""
+    """Who waits in the accept queue of our copy, as many as can be carried: all others are safe where they are."""
     clients: list[socket.socket] = []
     if listener.listen.is_stream:
         with contextlib.suppress(OSError):
             member.setblocking(False)
-            while True:
+            for _ in range(_room()):
                 clients.append(member.accept()[0])
     return clients
+
+
+def _is_gone(member: socket.socket, public: socket.socket) -> bool:
+    """It has left meanwhile, or is everybody's."""
+    return member is public or member.fileno() < 0
+
+
+def _room() -> int:
+    """How many more relays there are descriptors for."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = most - len(os.listdir("/dev/fd")) - _SPARE
+    return _AT_ONCE if most == resource.RLIM_INFINITY else min(max(free // 2, 0), _AT_ONCE)

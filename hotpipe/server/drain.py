@@ -26,9 +26,9 @@ _YOUNG_MS = 250  # a client that has just connected is about to ask something
 async def drained(cutover: Cutover, number: int) -> None:
     """Returns when nothing that the generation was asked is unanswered. Whoever calls bounds it."""
     await _queue_empty(cutover, number)
-    unanswered = {connection.key for connection in cutover.connections(number)}
+    unanswered = {connection.mark for connection in cutover.connections(number)}
     while unanswered or cutover.unix_connections(number):
-        unanswered &= {each.key for each in cutover.connections(number) if is_owed(each)}
+        unanswered &= {each.mark for each in cutover.connections(number) if is_owed(each)}
         await anyio.sleep(_LOOK_S)
 
 
@@ -57,18 +57,18 @@ class _Rest:
     """Remembers how much each connection had received when it was last idle: only what came after is unanswered."""
 
     def __init__(self) -> None:
-        self._answered: dict[object, int] = {}
+        self._answered: dict[bytes, int] = {}
 
     def holds(self, connections: list[diag.Connection]) -> bool:
         """No request has been read, as a whole or in part, and not been answered."""
         for each in connections:
             if not is_owed(each):
-                self._answered[each.key] = each.bytes_received
+                self._answered[each.mark] = each.bytes_received
         return all(self._rests(each) for each in connections)
 
     def _rests(self, each: diag.Connection) -> bool:
         read = each.bytes_received - each.rqueue
-        return not each.wqueue and self._answered.get(each.key) == read
+        return not each.wqueue and self._answered.get(each.mark) == read
 
 
 async def _queue_empty(cutover: Cutover, number: int) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio
-import psutil
 from anyio.abc import TaskGroup
 
 from hotpipe.config.file import Project
@@ -21,6 +20,7 @@ from hotpipe.config.model import Server
 from hotpipe.errors import HotpipeError
 from hotpipe.events import Emit, ServerOutput, ServerStatus, Stream, Warned
 from hotpipe.process import kin
+from hotpipe.process.birth import start_of
 from hotpipe.process.command import Command, environment
 from hotpipe.process.system import Processes, Running
 from hotpipe.server import lifecycle, notify, ready, words
@@ -35,6 +35,7 @@ _LOOK_S = 0.05
 _LAST_WORDS = 50  # lines of output in which the reason of a death is looked for
 _RELOAD_S = 1.0  # a server that is told to reload goes on accepting for a moment: only then is it asked
 _CANNOT_RUN_TWICE = ("address already in use", "eaddrinuse", "database is locked", "lock file", "already running")
+_USES_NONE = "; does its run use the socket, {fd}?"
 _HINT = 'if it cannot run beside another one, set strategy = "stop-start"'
 
 Tell = Callable[[lifecycle.Input], None]
@@ -97,51 +98,61 @@ class Process:
         self._beside = beside
         self._drains = False
         self._killed = False
+        self._was_ready = False
+        self._preparing = anyio.CancelScope()
         self._alive = anyio.CancelScope()
         self._draining = anyio.CancelScope()
+        self._resting = anyio.CancelScope()
         self._said: deque[str] = deque(maxlen=_LAST_WORDS)
         self._signs: Signs
-        self._tasks: TaskGroup
+        self._tasks: TaskGroup | None = None  # while its main process lives
 
     def stop(self) -> None:
         """Walk down the stop ladder, also if it drains."""
-        self._draining.cancel()
-        self._alive.cancel()
+        for scope in (self._preparing, self._alive, self._draining, self._resting):
+            scope.cancel()
 
     def retire(self) -> None:
         """Let it finish what it has, then stop it."""
         self._drains = True
+        self._preparing.cancel()
         self._alive.cancel()
 
     def prove(self, settle: Settle) -> None:
-        """Run the smoke tests; answered by Proved or Failed."""
-        self._tasks.start_soon(self._prove, settle)
+        """Run the smoke tests; answered by Proved or Failed, or by Exited if its end came first."""
+        if self._tasks is not None:
+            self._tasks.start_soon(self._prove, settle)
 
     def reload(self) -> None:
-        """Let it reload itself; answered by Ready or Failed."""
+        """Let it reload itself; answered by Ready or Failed, or by Exited if its end came first."""
+        if self._tasks is None:
+            return
         self._signs.forget()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._signs.main_pid, getattr(signal, f"SIG{self._server.signal}"))
-        self._tasks.start_soon(self._watch_readiness, _RELOAD_S)
+        self._tasks.start_soon(self._come_up_again)
 
     async def run(self, rescuers: TaskGroup) -> None:
         """All of its life."""
-        notified = NotifySocket.open(f"{self._setting.name}.{self._number}")
         try:
-            fault = await self._before_start()
-            child = None if fault else self._spawn(notified)
+            with contextlib.closing(NotifySocket.open(f"{self._setting.name}.{self._number}")) as notified:
+                outcome = await self._lived(notified)
         except HotpipeError as error:
-            child, fault = None, f"{error.message}{f' ({error.hint})' if error.hint else ''}"
-        try:
-            if child is not None:
-                await self._live(child, notified)
-        finally:
-            notified.close()
+            outcome = lifecycle.NotSpawned(self._number, f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+        except OSError as error:  # no descriptors left, say
+            outcome = lifecycle.NotSpawned(self._number, f"it cannot be started: {error.strerror}")
         self._setting.cutover.release(self._number, rescuers)
-        self._tell(self._ended(child) if child is not None else lifecycle.NotSpawned(self._number, fault))
+        self._tell(outcome)
+
+    async def _lived(self, notified: NotifySocket) -> lifecycle.Input:
+        if fault := await self._before_start():
+            return lifecycle.NotSpawned(self._number, fault)
+        child = self._spawn(notified)
+        await self._live(child, notified)
+        return self._ended(child)
 
     async def _before_start(self) -> str:
-        with self._alive:
+        with self._preparing:
             fault = await self._setting.run_hook("before_start", self._generation)
             return f"hook before_start: {fault}" if fault else ""
         return "it was stopped before it was started"
@@ -179,55 +190,90 @@ class Process:
             listening.start_soon(child.finish, self._hear)
             listening.start_soon(notified.messages, partial(_descends, child), self._heed, self._ignore)
             with self._alive:
-                await self._until_exit(child)
+                await self._until_exit(child, notified)
             with anyio.CancelScope(shield=True):
                 await self._end(child)
             listening.cancel_scope.cancel()
 
-    async def _until_exit(self, child: Running) -> None:
-        async with anyio.create_task_group() as self._tasks:
-            self._tasks.start_soon(self._watch_readiness, 0.0)
-            ended = await child.wait()
-            if self._signs.main_pid != child.pid:
-                await _gone(self._signs.main_pid)
-            self._tell(lifecycle.Exited(self._number, f"{ended}{self._why()}", success=ended.returncode == 0))
-            self._tasks.cancel_scope.cancel()
+    async def _until_exit(self, child: Running, notified: NotifySocket) -> None:
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._come_up)
+                await child.wait()
+                notified.catch_up()  # it may have named an heir with its last breath
+                await self._until_over(child)
+                self._tell(self._exited(child))
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._tasks = None
+
+    def _exited(self, child: Running) -> lifecycle.Exited:
+        ended, main_pid = child.exit, self._signs.main_pid
+        early = "" if self._was_ready else " before it was ready"
+        if ended is None or main_pid != child.pid:  # how it ended only its parent is told: wait(2)
+            return lifecycle.Exited(self._number, f"its main process, pid {main_pid}, ended{early}")
+        return lifecycle.Exited(self._number, f"{ended}{early}{self._why()}", success=ended.returncode == 0)
+
+    async def _until_over(self, child: Running) -> None:
+        await child.wait()
+        while not self._is_over(child):  # noqa: ASYNC110 - an heir is no child of ours, so nobody tells
+            await anyio.sleep(_LOOK_S)
+
+    def _is_over(self, child: Running) -> bool:
+        """Its main process is gone; with MAINPID= that may be another one, which lives on after its parent."""
+        main_pid = self._signs.main_pid
+        return child.exit is not None and (main_pid == child.pid or start_of(main_pid) is None)
 
     async def _end(self, child: Running) -> None:
         """Drain it if that was asked for, then the stop ladder; nothing that descends from it is alive after that."""
         processes, server, cutover = self._setting.processes, self._server, self._setting.cutover
-        drains = self._drains and child.exit is None
-        if drains:
-            with self._draining, anyio.move_on_after(server.drain_timeout):
-                await drained(cutover, self._number)
-        if child.exit is None:
+        if self._drains and not self._is_over(child):
+            await self._drain(child)
+        if not self._is_over(child):
             await self._setting.run_hook_or_warn("before_stop", self._generation)
-        if drains and child.exit is None:
-            with self._draining:
+        if self._drains and not self._is_over(child):
+            with self._resting:
                 await halted_at_rest(cutover, self._number, processes, child)
         self._killed = await processes.stop(child, server.stop_signal, server.stop_timeout)
         await self._setting.run_hook_or_warn("after_stop", self._generation)
 
-    async def _watch_readiness(self, after_s: float) -> None:
-        await anyio.sleep(after_s)
+    async def _drain(self, child: Running) -> None:
+        """Until it has done its work, or has no more time; or is gone, for then its clients are to be rescued."""
+        with self._draining, anyio.move_on_after(self._server.drain_timeout):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._cut_short, child, tasks.cancel_scope)
+                await drained(self._setting.cutover, self._number)
+                tasks.cancel_scope.cancel()
+
+    async def _cut_short(self, child: Running, scope: anyio.CancelScope) -> None:
+        await self._until_over(child)
+        scope.cancel()
+
+    async def _come_up(self) -> None:
+        self._was_ready = await self._shows_itself()
+        while self._was_ready:  # a process that is told to reload may have its first lapse forgiven
+            self._tell(lifecycle.Failed(self._number, await self._signs.silence()))
+
+    async def _come_up_again(self) -> None:
+        await anyio.sleep(_RELOAD_S)
+        await self._shows_itself()
+
+    async def _shows_itself(self) -> bool:
+        """Whether it becomes ready in time; told as Ready or Failed."""
         with anyio.move_on_after(self._server.ready_timeout) as patience:
             self._signs.patience = patience
             how = await ready.evidence(self._server.ready, self._signs)
             self._signs.patience = None
             self._setting.cutover.listen_again(self._number)
             self._tell(lifecycle.Ready(self._number, how))
-            if not after_s:
-                self._tasks.start_soon(self._guard)
-            return
-        self._tell(lifecycle.Failed(self._number, f"{self._missing()} within {self._server.ready_timeout}"))
+            return True
+        self._tell(lifecycle.Failed(self._number, self._missing()))
+        return False
 
     def _missing(self) -> str:
-        ignores = self._setting.cutover.listeners and not words.are_in(self._server.run)
-        hint = "; does its run use the socket, {fd}?" if ignores else ""
-        return f"{ready.missing(self._server.ready, self._signs)}{hint}"
-
-    async def _guard(self) -> None:
-        self._tell(lifecycle.Failed(self._number, await self._signs.silence()))
+        missing = ready.missing(self._server.ready, self._signs, str(self._server.ready_timeout))
+        ignores = ready.is_accepting(self._server.ready, self._signs) and not words.are_in(self._server.run)
+        return f"{missing}{_USES_NONE if ignores else ''}"
 
     async def _prove(self, settle: Settle) -> None:
         if fault := await self._smoke():
@@ -272,12 +318,6 @@ class Process:
         ended = child.exit
         code, by = (ended.code, ended.signal) if ended else (None, None)
         return lifecycle.Ended(self._number, code, by, self._killed)
-
-
-async def _gone(pid: int) -> None:
-    """Until a process ends that named itself the main one, MAINPID=, and lives on after its parent."""
-    while psutil.pid_exists(pid):  # noqa: ASYNC110 - it is no child of ours, so nobody tells
-        await anyio.sleep(_LOOK_S)
 
 
 def _descends(child: Running, pid: int) -> bool:

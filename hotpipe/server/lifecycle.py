@@ -9,6 +9,9 @@ connections wait for the next generation.
 
 What goes live is a tree that passed, or is shown as unverified: a candidate during whose boot a watched file changed
 may have read anything. While another one serves, it is discarded; where nobody else does, it loses its tree's name.
+
+No request is lost: the newest verified one, if its tree is on disk, is served, booting, next, or has failed. One that
+names another tree is put aside (`Past.lapsed`) until that tree is there: the trigger may be quicker than the watcher.
 """
 
 from collections.abc import Sequence
@@ -558,9 +561,8 @@ def _changed(state: State, deciding: _Step) -> State:
         case Starting(past, candidate, Generation()) | Proving(past, candidate, Generation()) if (
             candidate.request.verified
         ):
-            again = candidate.request if past.is_current(candidate.request) else None
-            state = replace(state, past=past if again else past.shelve(candidate.request))
-            return deciding.discard(state, again, "files changed while it booted")
+            state = replace(state, past=past.shelve(candidate.request))  # and taken up at once if it is undone already
+            return deciding.discard(state, None, "files changed while it booted")
         case Starting(_, candidate) | Proving(_, candidate):
             return replace(state, candidate=candidate.disown())
         case Reloading(_, candidate):
@@ -598,7 +600,7 @@ def _stopped(state: State, deciding: _Step) -> State:
 def _woken(state: State, tree: str | None, deciding: _Step) -> State:
     match state:
         case Waiting(past, Retry(request, until)) if deciding.now >= until:
-            verified = request.verified and tree is not None and tree == request.tree
+            verified = request.verified and tree == request.tree and past.is_current(request)
             return deciding.start(past, Request(tree, verified, deciding.now))
         case Probation(past, generation, previous, until) if deciding.now >= until:
             return deciding.retire(past, previous, generation, None)

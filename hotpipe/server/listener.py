@@ -11,17 +11,20 @@ by `connect`, the private way in.
 | `Shared` | the same socket for all | nothing: whoever accepts first |
 
 How a group counts: indexes follow the order of joining, and when a member leaves, the last one takes its place
-(net/core/sock_reuseport.c). The program sees the network header (SKF_NET_OFF, <linux/filter.h>), so a connection from a
-source port that we bound before can be led elsewhere than all others.
+(net/core/sock_reuseport.c). A server that calls shutdown(2) on its member makes it leave, too. The program sees the
+network header (SKF_NET_OFF, <linux/filter.h>), so a connection from a source port that we bound before can be led
+elsewhere than all others.
 """
 
 import contextlib
 import ctypes
+import errno
+import glob
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import anyio
@@ -34,6 +37,7 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how a client o
 _UNACKED = 24  # offset in struct tcp_info, <linux/tcp.h>: of a listening socket, the length of its accept queue
 _TCP_INFO_SIZE = 104
 _CONNECT_S = 5.0
+_LOOK_AGAIN_S = 0.005
 
 
 class Listener(Protocol):
@@ -61,7 +65,10 @@ class Listener(Protocol):
         ...
 
     async def connect(self, member: socket.socket) -> socket.socket:
-        """A connection that only this member can accept (of a `Shared` one: anybody); raises OSError."""
+        """A connection that only this member can accept (of a `Shared` one: anybody).
+
+        Raises OSError where it has left, TimeoutError after five seconds in front of a full queue.
+        """
         ...
 
     def renew(self, member: socket.socket) -> None:
@@ -112,24 +119,15 @@ class Group(_Inet):
         self.is_private = listen.is_stream
 
     def join(self) -> socket.socket:
-        member = sockets.fresh(self.address)
         try:
-            self._bind(member)
-            # Before there is a second member, or the kernel would spread clients over a candidate that still boots.
-            self._route()
-            if self.listen.is_stream:
-                member.listen(self.listen.backlog)
+            with contextlib.ExitStack() as undo:
+                member = undo.enter_context(sockets.fresh(self.address))
+                self._bind(member)
+                self._enter(member)
+                undo.pop_all()
+                return member
         except OSError as error:
-            member.close()
             raise sockets.cannot_listen(self.listen, error) from error
-        self._members.append(member)
-        self._live = self._live or member
-        try:
-            self._route()
-        except OSError:
-            self.leave(member)
-            raise
-        return member
 
     def _bind(self, member: socket.socket) -> None:
         """The first one without SO_REUSEPORT, so that a taken port is an error; a UDP group must have it at once."""
@@ -139,53 +137,79 @@ class Group(_Inet):
         member.bind(self.address.sockaddr)
         member.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
+    def _enter(self, member: socket.socket) -> None:
+        """Before there is a second member, or the kernel would spread clients over a candidate that still boots."""
+        self._route()
+        if self.listen.is_stream:
+            member.listen(self.listen.backlog)
+        self._members.append(member)
+        self._live = self._live or member
+        try:
+            self._route()
+        except OSError:
+            self._members.remove(member)
+            raise
+
     def switch(self, member: socket.socket) -> None:
         self._live = member
         self._route()
 
     def leave(self, member: socket.socket) -> None:
-        place = self._members.index(member)
+        self._forget_the_closed()
         with contextlib.suppress(OSError):  # a copy that somebody still holds must not keep its place in the group
             member.shutdown(socket.SHUT_RDWR)
         member.close()
-        self._members[place] = self._members[-1]
-        self._members.pop()
+        self._forget(member)
         if self._live is member:
             self._live = self._members[0] if self._members else None
         self._route()
 
     def renew(self, member: socket.socket) -> None:
         member.setblocking(True)
-        if self.listen.is_stream and not member.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            self._join_again(member)
-        listen_again(self, member)
+        self._forget_the_closed()
+        if member in self._members:
+            listen_again(self, member)
+        else:
+            self._enter(member)
 
-    def _join_again(self, member: socket.socket) -> None:
-        """One that its server has shut down has left the group."""
-        place = self._members.index(member)
-        self._members[place] = self._members[-1]
-        self._members.pop()
-        self._route()
-        member.listen(self.listen.backlog)
-        self._members.append(member)
-        self._route()
+    def _forget_the_closed(self) -> None:
+        """Members that their servers have shut down have left the group."""
+        for member in [each for each in self._members if self.listen.is_stream and not _listens(each)]:
+            self._forget(member)
+
+    def _forget(self, member: socket.socket) -> None:
+        """The last one takes its place."""
+        if member in self._members:
+            self._members[self._members.index(member)] = self._members[-1]
+            self._members.pop()
 
     async def connect(self, member: socket.socket) -> socket.socket:
+        if member not in self._members:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         client = socket.socket(self.address.family, socket.SOCK_STREAM)
         try:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.bind((self.target[0], 0))
-            source = int(client.getsockname()[1])
-            self._private[source] = member
-            self._route()
-            try:
+            with self._led(int(client.getsockname()[1]), member):
                 await _connect(client, self.target)
-            finally:
-                del self._private[source]
-                self._route()
         except BaseException:
             client.close()
             raise
         return client
+
+    @contextlib.contextmanager
+    def _led(self, source: int, member: socket.socket) -> Iterator[None]:
+        """To the live one all ways lead: thousands who are carried over need no place in the program (it has 4096)."""
+        if member is self._live:
+            yield
+            return
+        self._private[source] = member
+        self._route()
+        try:
+            yield
+        finally:
+            del self._private[source]
+            self._route()
 
     def close(self) -> None:
         for member in self._members:
@@ -194,8 +218,10 @@ class Group(_Inet):
 
     def _route(self) -> None:
         """Tell the kernel; the program of any member is that of the group."""
-        if self._members and self._live in self._members:
-            places = {source: self._members.index(member) for source, member in self._private.items()}
+        self._forget_the_closed()
+        if self._live in self._members:
+            private = ((source, member) for source, member in self._private.items() if member in self._members)
+            places = {source: self._members.index(member) for source, member in private}
             _attach(self._members[0], _program(self._members.index(self._live), places))
 
 
@@ -211,6 +237,8 @@ class Shared:
         where = only.getsockname()
         self.path = os.fsdecode(where) if only.family == socket.AF_UNIX else ""
         self.host, self.port = ("", 0) if self.path else (str(where[0]), int(where[1]))
+        if not self.path and listen.is_stream:
+            only.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as sockets.py does: whoever opened it may not
 
     @property
     def addr(self) -> str:
@@ -267,6 +295,7 @@ class Path:
             message = f"cannot listen on {path}: the path of a unix socket has at most {sockets.LONGEST_PATH} bytes"
             raise SocketError(message, hint="choose a shorter one in listen (some bytes are needed for its neighbours)")
         sockets.claim_path(path)
+        self._clear_the_neighbours()
 
     @property
     def addr(self) -> str:
@@ -276,44 +305,44 @@ class Path:
         self._count += 1
         own = self._beside(str(self._count))
         member = socket.socket(socket.AF_UNIX)
+        self._own[member] = own
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(own)  # of a hotpipe that was killed
+            _unlink(own)  # of a hotpipe that was killed
             member.bind(own)
             member.listen(self.listen.backlog)
+            if self._live is None:
+                self.switch(member)
         except OSError as error:
-            member.close()
+            self.leave(member)
             raise sockets.cannot_listen(self.listen, error) from error
-        self._own[member] = own
-        if self._live is None:
-            self.switch(member)
         return member
 
     def switch(self, member: socket.socket) -> None:
         link = self._beside("next")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(link)
+        _unlink(link)
         os.link(self._own[member], link)
         os.rename(link, self.path)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(link)  # rename(2) does nothing where both are links to the same file
+        _unlink(link)  # rename(2) does nothing where both are links to the same file
         self._live = member
 
     def leave(self, member: socket.socket) -> None:
-        own = self._own.pop(member)
+        member.close()
+        own = self._own.pop(member, None)
+        if own is None:
+            return
         if self._live is member:
             self._live = None
-            if _is_same_file(own, self.path):
-                os.unlink(self.path)
-        member.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(own)
+            if _is_same_file(own, self.path):  # somebody else may have put a socket of theirs there
+                _unlink(self.path)
+        _unlink(own)
 
     def renew(self, member: socket.socket) -> None:
         member.setblocking(True)
         listen_again(self, member)
 
     async def connect(self, member: socket.socket) -> socket.socket:
+        if member not in self._own:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         client = socket.socket(socket.AF_UNIX)
         try:
             await _connect(client, self._own[member])
@@ -332,6 +361,13 @@ class Path:
     def close(self) -> None:
         for member in list(self._own):
             self.leave(member)
+
+    def _clear_the_neighbours(self) -> None:
+        """Of a hotpipe that was killed: members that no process listens on any more."""
+        for path in glob.iglob(f"{glob.escape(self._beside(''))}*"):
+            if path.rpartition(".")[2].isdecimal():
+                with contextlib.suppress(SocketError):
+                    sockets.claim_path(path)
 
     def _beside(self, word: str) -> str:
         folder, name = os.path.split(self.path)
@@ -396,12 +432,22 @@ def is_kernel_able() -> bool:
 async def _connect(client: socket.socket, target: tuple[str, int] | str) -> None:
     client.setblocking(False)
     with anyio.fail_after(_CONNECT_S):
-        try:
-            client.connect(target)
-        except BlockingIOError:
+        while (error := client.connect_ex(target)) == errno.EAGAIN:  # noqa: ASYNC110 - a full queue, unix(7)
+            await anyio.sleep(_LOOK_AGAIN_S)
+        if error == errno.EINPROGRESS:
             await anyio.wait_writable(client)
-            if error := client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                raise OSError(error, os.strerror(error)) from None
+            error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+
+def _listens(member: socket.socket) -> bool:
+    return member.fileno() >= 0 and bool(member.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _is_same_file(one: str, other: str) -> bool:

@@ -1,7 +1,10 @@
-"""Does what a server's machine says, and tells it what came of that. One task a server owns its state."""
+"""Does what a server's machine says, and tells it what came of that. One task a server owns its state.
 
+All times are those of the loop's own clock: of asyncio's it is CLOCK_MONOTONIC.
+"""
+
+import contextlib
 import math
-import time
 from collections.abc import Collection
 from typing import Protocol
 
@@ -78,7 +81,7 @@ class ServerLoop:
             tasks.start_soon(self._touches.run, self._on_touch)
             tasks.start_soon(self._requests)
             async for given in self._inbox:
-                self._state, actions = lifecycle.step(self._state, given, time.monotonic())
+                self._state, actions = lifecycle.step(self._state, given, anyio.current_time())
                 for action in actions:
                     self._perform(action, tasks)
                 self._look_after_the_dead(given, tasks)
@@ -87,15 +90,17 @@ class ServerLoop:
             tasks.cancel_scope.cancel()
 
     def _tell(self, given: lifecycle.Input) -> None:
-        self._send.send_nowait(given)
+        with contextlib.suppress(anyio.ClosedResourceError):  # it is over, and the tree changes still
+            self._send.send_nowait(given)
 
     def _on_touch(self, record: Record | None) -> None:
-        self._touched.send_nowait((record, time.monotonic()))
+        with contextlib.suppress(anyio.ClosedResourceError):
+            self._touched.send_nowait((record, anyio.current_time()))
 
     async def _requests(self) -> None:
         """What is on disk at the start, unless a green run is to come first; then one request a touch."""
         if self._setting.server.start == "now":
-            await self._request(None, time.monotonic())
+            await self._request(None, anyio.current_time())
         async for record, at in self._records:
             await self._request(record, at)
 
@@ -150,7 +155,7 @@ class ServerLoop:
 
     async def _wake(self, at: float, scope: anyio.CancelScope) -> None:
         with scope:
-            await anyio.sleep(max(0.0, at - time.monotonic()))
+            await anyio.sleep_until(at)
             self._tell(lifecycle.Woken(await self._tree.identify()))
 
 

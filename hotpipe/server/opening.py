@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from hotpipe.config.model import Server
 from hotpipe.events import Warned
 from hotpipe.server import inherit
 from hotpipe.server.cutover import Cutover
-from hotpipe.server.inherit import Inherited
+from hotpipe.server.inherit import Assignment, Inherited
 from hotpipe.server.listener import Listener, Shared, listeners_of
 
 
@@ -23,27 +24,31 @@ class Opened:
 
 @contextlib.contextmanager
 def open_sockets(servers: Mapping[str, Server], root: str) -> Iterator[Opened]:
-    """Raises SocketError or UsageError, and then none stays open."""
+    """Raises SocketError or UsageError, and then none stays open. What was handed in and is not wanted is closed."""
     inherited = inherit.received(os.environ, os.getpid()) if servers else ()
-    inherit.forget(os.environ)
-    names = [name for server in servers.values() for name in server.socket_names()]
-    listens = [listen for server in servers.values() for listen in server.listen]
-    assignment = inherit.assign(names, listens, inherited)
-    cutovers: dict[str, Cutover] = {}
-    try:
-        place = 0
-        for name, server in servers.items():
-            given = {
-                index: assignment.given[place + index].socket
-                for index in range(len(server.listen))
-                if place + index in assignment.given
-            }
-            place += len(server.listen)
-            cutovers[name] = Cutover.over(listeners_of(server, root, given))
+    with contextlib.ExitStack() as opened:
+        for each in inherited:
+            opened.enter_context(each.socket)
+        inherit.forget(os.environ)
+        names = [name for server in servers.values() for name in server.socket_names()]
+        listens = [listen for server in servers.values() for listen in server.listen]
+        assignment = inherit.assign(names, listens, inherited)
+        for each in assignment.left:
+            each.socket.close()  # its clients are refused, rather than left waiting
+        cutovers: dict[str, Cutover] = {}
+        for name, given in zip(servers, _by_server(servers, assignment), strict=True):
+            cutovers[name] = Cutover.over(listeners_of(servers[name], root, given))
+            opened.callback(cutovers[name].close)
         yield Opened(cutovers, (*_shared(cutovers), *_unwanted(assignment.left)))
-    finally:
-        for cutover in cutovers.values():
-            cutover.close()
+
+
+def _by_server(servers: Mapping[str, Server], assignment: Assignment) -> Iterator[dict[int, socket.socket]]:
+    """What was handed in for each server, by place among its own."""
+    first = 0
+    for server in servers.values():
+        places = range(first, first + len(server.listen))
+        yield {place - first: assignment.given[place].socket for place in places if place in assignment.given}
+        first += len(server.listen)
 
 
 def _shared(cutovers: Mapping[str, Cutover]) -> Iterator[Warned]:

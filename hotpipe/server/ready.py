@@ -44,17 +44,24 @@ async def evidence(ready: Ready, signs: Signs) -> str:
             return await _accepts(signs)
 
 
-def missing(ready: Ready, signs: Signs) -> str:
-    """What it has not shown, for the report of a time-out."""
+def missing(ready: Ready, signs: Signs, within: str) -> str:
+    """What it has not shown in that time, for the report."""
     match ready.how:
         case "notify":
-            return "it sent no READY=1"
+            return f"it sent no READY=1 within {within}"
         case "http":
-            return f"GET {ready.http}: {signs.last_answer}, and {ready.status} is wanted"
+            return f"no {ready.status} to GET {ready.http} within {within}: {signs.last_answer}"
         case "log":
-            return f"it wrote no line that matches {ready.log!r}"
+            return f"it wrote no line that matches {ready.log!r} within {within}"
+        case _ if is_accepting(ready, signs):
+            return f"it accepted no connection within {within}"
         case _:
-            return "it accepted no connection"
+            return f"it was to live for {max(ready.after, ALIVE_S):g} s, and ready_timeout is {within}"
+
+
+def is_accepting(ready: Ready, signs: Signs) -> bool:
+    """Whether a connection that it accepts is the evidence."""
+    return ready.how == "auto" and any(listener.listen.is_stream for listener in signs.listeners)
 
 
 async def _accepts(signs: Signs) -> str:

@@ -23,6 +23,7 @@ class Signs:
     pattern: re.Pattern[str] | None = None
     watchdog_s: float | None = None  # how long it may be silent
     alive_at: float = 0.0
+    is_broken: bool = False  # by its own account
     main_pid: int = 0
     patience: anyio.CancelScope | None = None  # of what it may ask more time for
     said_ready: anyio.Event = field(default_factory=anyio.Event)
@@ -48,11 +49,11 @@ class Signs:
                 self.alive_at = now
                 self.said_ready.set()
             case notify.Reloading():
-                self.said_ready = anyio.Event()
+                self._await_ready()
             case notify.Watchdog():
                 self.alive_at = now
             case notify.WatchdogTrigger():
-                self.watchdog_s, self.alive_at = 0.0, -1.0
+                self.is_broken = True
             case notify.WatchdogUsec(seconds):
                 self.watchdog_s, self.alive_at = seconds or None, now
             case notify.MainPid(pid):
@@ -64,12 +65,20 @@ class Signs:
 
     def forget(self) -> None:
         """It is to show itself again: it was told to reload."""
-        self.said_ready, self.matched, self.last_answer = anyio.Event(), anyio.Event(), NOT_YET
+        self._await_ready()
+        self.matched, self.last_answer = anyio.Event(), NOT_YET
+
+    def _await_ready(self) -> None:
+        """One that nobody has set yet stays: somebody may wait for it."""
+        if self.said_ready.is_set():
+            self.said_ready = anyio.Event()
 
     async def silence(self) -> str:
         """Returns once it has been silent for longer than its watchdog allows; waits without end otherwise."""
-        self.alive_at = max(self.alive_at, anyio.current_time())
+        self.alive_at, self.is_broken = max(self.alive_at, anyio.current_time()), False
         while True:
+            if self.is_broken:
+                return "it said WATCHDOG=trigger"
             left = self.alive_at + self.watchdog_s - anyio.current_time() if self.watchdog_s is not None else _LOOK_S
             if left <= 0:
                 return f"it sent no WATCHDOG=1 for {self.watchdog_s:g} s"

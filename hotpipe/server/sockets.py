@@ -61,28 +61,29 @@ def claim(listen: Listen) -> Address:
     number, for only then does a socket keep it that its server shuts down (SOCK_BINDPORT_LOCK, <net/sock.h>).
     """
     address = resolve(listen)
-    with fresh(address) as trial:
-        try:
+    try:
+        with fresh(address) as trial:
             trial.bind(address.sockaddr)
             if listen.is_stream:
                 trial.listen(1)
-        except OSError as error:
-            raise cannot_listen(listen, error) from error
-        return address._replace(sockaddr=trial.getsockname())
+            return address._replace(sockaddr=trial.getsockname())
+    except OSError as error:
+        raise cannot_listen(listen, error) from error
 
 
 def opened(listen: Listen) -> socket.socket:
     """A socket that listens; raises SocketError."""
     address = resolve(listen)
-    made = fresh(address)
     try:
-        made.bind(address.sockaddr)
-        if listen.is_stream:
-            made.listen(listen.backlog)
+        with contextlib.ExitStack() as undo:
+            made = undo.enter_context(fresh(address))
+            made.bind(address.sockaddr)
+            if listen.is_stream:
+                made.listen(listen.backlog)
+            undo.pop_all()
+            return made
     except OSError as error:
-        made.close()
         raise cannot_listen(listen, error) from error
-    return made
 
 
 def claim_path(path: str) -> None:
@@ -95,16 +96,30 @@ def claim_path(path: str) -> None:
         raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
     if not stat.S_ISSOCK(mode):
         raise SocketError(f"cannot listen on {path}: it is no socket", hint="move it away, or change listen")
+    try:
+        is_stale = is_refused(path)
+        if is_stale:
+            os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
+    if not is_stale:
+        hint = "stop it, or change the path in listen"
+        raise SocketError(f"cannot listen on {path}: somebody does already", hint)
+
+
+def is_refused(path: str) -> bool:
+    """Nobody listens on this unix socket; raises OSError where that cannot be found out."""
     with socket.socket(socket.AF_UNIX) as knock:
+        knock.setblocking(False)  # who listens may have a full queue
         try:
             knock.connect(path)
         except ConnectionRefusedError:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            return
-        except OSError as error:
-            raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
-    raise SocketError(f"cannot listen on {path}: somebody does already", hint="stop it, or change the path in listen")
+            return True
+        except BlockingIOError:
+            pass
+        return False
 
 
 def cannot_listen(listen: Listen, error: OSError) -> SocketError:
@@ -114,11 +129,20 @@ def cannot_listen(listen: Listen, error: OSError) -> SocketError:
         holders = ", ".join(_holders(listen.port))
         message = f"cannot listen on {where}: the port is taken{f' by {holders}' if holders else ''}"
         return SocketError(message, hint="stop it, or change the port in listen (0 is a free one)")
-    hint = ""
-    if isinstance(error, PermissionError):
-        folder = f"make {os.path.dirname(listen.path) or '.'} writable for this user"
-        hint = folder if listen.path else "ports below 1024 need privileges; take a higher one"
-    return SocketError(f"cannot listen on {where}: {error.strerror or error}", hint)
+    return SocketError(f"cannot listen on {where}: {error.strerror or error}", _way_out(listen, error))
+
+
+def _way_out(listen: Listen, error: OSError) -> str:
+    folder = os.path.dirname(listen.path) or "."
+    match error:
+        case PermissionError() if listen.path:
+            return f"make {folder} writable for this user"
+        case PermissionError():
+            return "ports below 1024 need privileges; take a higher one"
+        case FileNotFoundError():
+            return f"make the folder: mkdir -p {folder}"
+        case _:
+            return ""
 
 
 def joined(host: str, port: int) -> str:

@@ -18,10 +18,13 @@ from hotpipe.events import (
     Ending,
     RunFinished,
     RunStarted,
+    ServerDiscarded,
+    ServerDraining,
     ServerFailed,
     ServerLive,
     ServerOutput,
     ServerStarting,
+    ServerStatus,
     ServerStopped,
     ServerVerified,
     StageFinished,
@@ -41,6 +44,7 @@ _COLUMN = 10  # so that durations stand in line before all stages are known
 _MOST_BELOW_RED = 20  # lines that a live server may write below a failure
 _LAST_WORDS = 100  # lines that are shown of what was held back, where the server died
 _NOBODY = "nobody answers until the next green run, or hotpipe trigger"
+_NOBODY_NOW = "nobody answers now"  # of one that was live: it may come back by itself
 _UNTOLD = frozenset({"skipped", "cancelled"})  # the line of the run says it
 _WEB = re.compile(r"(https?)\d*")
 _MARKS: dict[StageStatus, tuple[str, str]] = {
@@ -107,7 +111,7 @@ class Plain:
                     yield f"  hint: {event.hint}"
             case ServerOutput():
                 yield from self._server_output(event)
-            case ServerFailed() | ServerLive() | ServerVerified() | ServerStarting() | ServerStopped():
+            case ServerFailed() | ServerLive() | ServerVerified():
                 yield from self._server(event)
             case RunStarted():
                 yield from self._run_started(stamp, event)
@@ -141,6 +145,12 @@ class Plain:
                 yield f"  {self._paint(f'{event.stage} │', 'dim')} {_said(event.text)}"
             case StageFinished() if event.status not in _UNTOLD or self._style.verbose:
                 yield self._stage(event)
+            case ServerDiscarded():
+                rest = f"{self._dot}generation {event.serving} goes on serving" if event.serving else ""
+                given_up = f"{event.server} discarded generation {event.generation}: {event.reason}"
+                yield f"{self._paint(given_up, 'dim')}{rest}"
+            case ServerStarting() | ServerDraining() | ServerStatus() | ServerStopped() if self._style.verbose:
+                yield self._paint(f"{event.server} {_step(event)}", "dim")
             case _:
                 pass
 
@@ -191,30 +201,33 @@ class Plain:
     def _is_red(self) -> bool:
         return not self._style.verbose and self._view.run is not None and self._view.run.status == "red"
 
-    def _server(
-        self, event: ServerFailed | ServerLive | ServerVerified | ServerStarting | ServerStopped
-    ) -> Iterator[str]:
+    def _server(self, event: ServerFailed | ServerLive | ServerVerified) -> Iterator[str]:
         name = self._paint(event.server, "blue")
         server = self._view.servers[event.server]
+        born_verified = (event.server, event.generation) in self._born_verified
         match event:
             case ServerLive():
-                server.verified = (event.server, event.generation) in self._born_verified
+                server.known(event.generation).verified |= born_verified
                 where = f"{self._dot}{_where(server)}" if server.sockets else ""
                 live = self._paint("● live", "green")
                 yield f"{name} {live}{where}{self._dot}{self._generation(server)}{self._dot}{_duration(event.took_ms)}"
-            case ServerVerified():
-                if not self._style.quiet and (event.server, event.generation) not in self._born_verified:
-                    yield f"{name} {self._paint('✓ verified', 'green')}{self._dot}{self._generation(server)}"
+            case ServerVerified() if not (self._style.quiet or born_verified):
+                yield f"{name} {self._paint('✓ verified', 'green')}{self._dot}{self._generation(server)}"
             case ServerFailed():
                 yield from self._held_back(event.server)
-                rest = f"generation {event.serving} goes on serving" if event.serving else _NOBODY
                 failed = self._paint(f"✗ generation {event.generation}: {event.reason}", "red")
-                yield f"{name} {failed}{self._dot}{rest}"
-            case ServerStarting() | ServerStopped() if self._style.verbose:
-                word = "starting" if isinstance(event, ServerStarting) else "stopped"
-                yield self._paint(f"{event.server} {word} generation {event.generation}", "dim")
+                yield f"{name} {failed}{self._dot}{self._who_goes_on(event)}"
             case _:
                 pass
+
+    def _who_goes_on(self, failed: ServerFailed) -> str:
+        if failed.serving is not None:
+            return f"generation {failed.serving} goes on serving"
+        server = self._view.servers[failed.server]
+        booting = max((number for number in server.generations if number > failed.generation), default=None)
+        if booting is not None:
+            return f"nobody answers until generation {booting} is live"
+        return _NOBODY_NOW if server.known(failed.generation).was_live else _NOBODY
 
     def _held_back(self, server: str) -> Iterator[str]:
         """The last words of a server that died."""
@@ -252,6 +265,19 @@ def _said(text: str) -> str:
 
 def _generations(events: Sequence[AnyEvent], kind: type[ServerLive] | type[ServerVerified]) -> set[tuple[str, int]]:
     return {(event.server, event.generation) for event in events if isinstance(event, kind)}
+
+
+def _step(event: ServerStarting | ServerDraining | ServerStatus | ServerStopped) -> str:
+    """What a generation goes through, in words."""
+    match event:
+        case ServerStarting():
+            return f"starting generation {event.generation}"
+        case ServerDraining():
+            return f"draining generation {event.generation}"
+        case ServerStatus():
+            return f"generation {event.generation} says: {event.text}"
+        case ServerStopped():
+            return f"stopped generation {event.generation}"
 
 
 def _where(server: ServerView) -> str:

@@ -66,15 +66,39 @@ class RunView:
 
 
 @dataclass(slots=True)
+class GenerationView:
+    """One version of a server that is not known to be dead."""
+
+    tree: str | None = None
+    verified: bool = False
+    was_live: bool = False
+
+
+@dataclass(slots=True)
 class ServerView:
     """What a server is at; `generation` is the one that answers, None where none does."""
 
     name: str
     generation: int | None = None
-    tree: str | None = None
-    verified: bool = False
     sockets: tuple[Address, ...] = ()
-    trees: dict[int, str | None] = field(default_factory=dict)
+    generations: dict[int, GenerationView] = field(default_factory=dict)
+
+    @property
+    def tree(self) -> str | None:
+        """The tree that is served; None where that is not known."""
+        return self._serving().tree
+
+    @property
+    def verified(self) -> bool:
+        """Whether what is served has passed."""
+        return self._serving().verified
+
+    def known(self, number: int) -> GenerationView:
+        """The generation of that number, from its first mention on."""
+        return self.generations.setdefault(number, GenerationView())
+
+    def _serving(self) -> GenerationView:
+        return self.generations.get(self.generation or 0, GenerationView())
 
 
 @dataclass(slots=True)
@@ -110,14 +134,16 @@ class View:
     ) -> None:
         match event:
             case ServerStarting():
-                server.trees[event.generation] = event.tree
+                server.known(event.generation).tree = event.tree
             case ServerLive():
-                server.generation, server.sockets, server.verified = event.generation, event.sockets, False
-                server.tree = server.trees.get(event.generation)
+                server.known(event.generation).was_live = True
+                alive = {event.generation, server.generation}  # a process that reloads itself does not stop in between
+                server.generations = {n: each for n, each in server.generations.items() if n in alive}
+                server.generation, server.sockets = event.generation, event.sockets
             case ServerVerified():
-                server.verified = True
+                server.known(event.generation).verified = True
             case ServerStopped():
-                server.trees.pop(event.generation, None)
+                server.generations.pop(event.generation, None)
                 if server.generation == event.generation:
                     server.generation = None
             case ServerFailed():

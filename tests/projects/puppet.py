@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -21,8 +22,9 @@ def inherited() -> list[int]:
 
 
 FDS = inherited()
-SOCKETS = [socket.socket(fileno=n) for n in FDS]
+SOCKETS = [socket.socket(fileno=n) for n in FDS if stat.S_ISSOCK(os.fstat(n).st_mode)]
 KEPT: list[socket.socket] = []
+WORD = [os.environ["HOTPIPE_GENERATION"]]  # what clients are answered
 
 
 def hello() -> dict[str, object]:
@@ -32,7 +34,7 @@ def hello() -> dict[str, object]:
         "env": dict(os.environ),
         "fds": FDS,
         "cwd": os.getcwd(),
-        "ports": [s.getsockname()[1] for s in SOCKETS],
+        "addresses": [s.getsockname() for s in SOCKETS],
     }
 
 
@@ -40,10 +42,90 @@ def accept(place: str) -> None:
     KEPT.append(SOCKETS[int(place)].accept()[0])
 
 
+def streams() -> list[socket.socket]:
+    return [s for s in SOCKETS if s.type == socket.SOCK_STREAM]
+
+
+def in_threads(what: Callable[..., None], sockets: list[socket.socket], *more: object) -> None:
+    for each in sockets:
+        threading.Thread(target=what, args=(each, *more), daemon=True).start()
+
+
 def serve() -> None:
-    """Answer each connection with the generation, from blocking accepts."""
-    for listening in SOCKETS:
-        threading.Thread(target=answer_all, args=(listening.accept,), daemon=True).start()
+    """Answer each connection, and each datagram, with the word, from blocking calls."""
+    in_threads(lambda listening: answer_all(listening.accept), streams())
+    in_threads(echo, [s for s in SOCKETS if s.type == socket.SOCK_DGRAM])
+
+
+def echo(datagrams: socket.socket) -> None:
+    while True:
+        datagrams.sendto(WORD[0].encode(), datagrams.recvfrom(100)[1])
+
+
+def http(status: str) -> None:
+    """Answer each request with this status, and the word."""
+    in_threads(answer_http, streams(), status)
+
+
+def answer_http(listening: socket.socket, status: str) -> None:
+    while True:
+        client, _ = listening.accept()
+        with contextlib.suppress(OSError), client:
+            if client.recv(1 << 16):
+                client.sendall(f"HTTP/1.0 {status} So\r\n\r\n{WORD[0]}".encode())
+
+
+def hold() -> None:
+    """Take each connection and what it asks, say so, and owe the answer until `release`."""
+    in_threads(hold_all, streams())
+
+
+def hold_all(listening: socket.socket) -> None:
+    while True:
+        client, _ = listening.accept()
+        if client.recv(1 << 16):
+            KEPT.append(client)
+            os.write(1, b"held\n")
+
+
+def stream() -> None:
+    """The same as a server of events does it: the beginning of an answer at once, `push` goes on, never an end."""
+    in_threads(stream_to_all, streams())
+
+
+def stream_to_all(listening: socket.socket) -> None:
+    while True:
+        client, _ = listening.accept()
+        client.recv(1 << 16)
+        client.sendall(f"{WORD[0]}\n".encode())
+        KEPT.append(client)
+
+
+def push() -> None:
+    for client in KEPT:
+        with contextlib.suppress(OSError):
+            client.sendall(f"{WORD[0]}\n".encode())
+
+
+def release() -> None:
+    push()
+    while KEPT:
+        KEPT.pop().close()
+
+
+def notify(*assignments: str) -> None:
+    """As sd_notify(3) does it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
+        out.send("\n".join(assignments).encode())
+
+
+def bequeath() -> int:
+    """Give all, the strings too, to a child that is the main process from now on, and end."""
+    if child := os.fork():
+        notify(f"MAINPID={child}")
+        os._exit(0)
+    return os.getpid()
 
 
 def serve_unblocked() -> None:
@@ -65,7 +147,7 @@ def answer_all(accept: Callable[[], tuple[socket.socket, object]]) -> None:
     while True:
         client, _ = accept()
         with contextlib.suppress(OSError), client:
-            client.sendall(os.environ["HOTPIPE_GENERATION"].encode())
+            client.sendall(WORD[0].encode())
 
 
 def say_farewell(*_: object) -> None:
@@ -91,6 +173,15 @@ def brood() -> list[int]:
 ORDERS: dict[str, Callable[..., object]] = {
     "accept": accept,
     "serve": serve,
+    "http": http,
+    "hold": hold,
+    "stream": stream,
+    "push": push,
+    "release": release,
+    "notify": notify,
+    "bequeath": bequeath,
+    "become": lambda word: WORD.__setitem__(0, word),
+    "hear": lambda name: signal.signal(signal.Signals[f"SIG{name}"], lambda *_: os.write(1, b"heard\n")) and None,
     "serve-unblocked": serve_unblocked,
     "backlog": lambda size: [s.listen(int(size)) for s in SOCKETS],
     "shut": lambda: [s.shutdown(socket.SHUT_RDWR) for s in SOCKETS],
