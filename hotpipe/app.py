@@ -242,10 +242,15 @@ class _Session:
         """The id of the tree on disk: as watched, or looked at where nobody watches."""
         return self._watcher.tree if self._watcher is not None else await self._glances.identify()
 
+    async def look(self) -> None:
+        """What has changed in the tree is told to the servers, where nobody watches it."""
+        if self._watcher is None:
+            await self._glances.identify()
+
     async def settle(self) -> None:
         """All that has changed in the tree by now has been told to both halves when this returns."""
         if self._watcher is None:
-            await self._glances.settle()
+            await self._glances.identify()
         elif not self._watcher.still():
             await self._watcher.confirm()
 

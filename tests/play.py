@@ -134,6 +134,9 @@ class Disk:
     async def identify(self) -> str:
         return self.tree
 
+    async def look(self) -> None:
+        """It is watched."""
+
     async def settle(self) -> None:
         while self.untold:
             self.loop.changed(*self.untold.pop(0))

@@ -7,7 +7,7 @@ children of hotpipe itself (PR_SET_CHILD_SUBREAPER, prctl(2)), so `Everyone` sti
 
 import contextlib
 import os
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 
 import psutil
 
@@ -75,11 +75,16 @@ class Everyone:
 
 def descends(pid: int, child: int, cookie: str) -> bool:
     """Whether a living process is the child or comes from it: by session, by cookie, or by parentage."""
-    if pid == child or _session(pid) == child or _has_mark(pid, os.fsencode(cookie)):
-        return True
+    mark = os.fsencode(cookie)
+    return any(each == child or _session(each) == child or _has_mark(each, mark) for each in _lineage(pid))
+
+
+def _lineage(pid: int) -> Iterator[int]:
+    """It and those above it, up to hotpipe."""
     with contextlib.suppress(psutil.Error):
-        return any(parent.pid == child for parent in psutil.Process(pid).parents())
-    return False
+        while pid > 1 and pid != os.getpid():
+            yield pid
+            pid = psutil.Process(pid).ppid()
 
 
 def bury(owned: Container[int]) -> int:

@@ -137,8 +137,8 @@ class Cutover:
         before, self._public = self._public, members
         for listener, member in zip(self.listeners, members, strict=True):
             listener.switch(member)
-        connections = tuple(self._tcp_connections())
         owners = [number for number, owned in self._owned.items() if owned is before]
+        connections = tuple(self._tcp_connections()) if owners else ()
         for owner in owners:
             self._kept[owner] = connections
         if rescuers is not None and not owners:
@@ -187,8 +187,7 @@ def _queued(listener: Listener, member: socket.socket) -> list[socket.socket]:
     if listener.listen.is_stream:
         with contextlib.suppress(OSError):
             member.setblocking(False)
-            for _ in range(_room()):
-                clients.append(member.accept()[0])
+            clients.extend(member.accept()[0] for _ in range(_room()))
     return clients
 
 

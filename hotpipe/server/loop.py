@@ -28,8 +28,12 @@ class Tree(Protocol):
         """Its id."""
         ...
 
+    async def look(self) -> None:
+        """Look what has changed, and tell it (`ServerLoop.changed`), where nobody watches."""
+        ...
+
     async def settle(self) -> None:
-        """Returns when all that has changed by now has been told: `ServerLoop.changed`."""
+        """Returns when all that has changed by now has been told."""
         ...
 
 
@@ -99,13 +103,17 @@ class ServerLoop:
 
     async def _requests(self) -> None:
         """What is on disk at the start, unless a green run is to come first; then one request a touch."""
+        began = anyio.current_time()
+        tree = await self._tree.identify()
+        self._tell(lifecycle.Changed(tree, concerns=False))
         if self._setting.server.start == "now":
-            await self._request(None, anyio.current_time())
+            self._tell(lifecycle.Requested(lifecycle.Request(tree, verified=False, at=began)))
         async for record, at in self._records:
             await self._request(record, at)
 
     async def _request(self, record: Record | None, at: float) -> None:
         if record is not None and record.tree is not None:
+            await self._tree.look()  # what came before the trigger was touched is no reason to discard the candidate
             request = lifecycle.Request(record.tree, verified=True, at=at)
         else:
             request = lifecycle.Request(await self._tree.identify(), verified=False, at=at)

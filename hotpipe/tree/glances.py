@@ -25,7 +25,7 @@ class Glances:
         self._on_change = on_change
 
     async def identify(self) -> str:
-        """The id of the tree that is on disk."""
+        """The id of the tree that is on disk; what differs from the last look has been told when this returns."""
         async with self._looking:
             delta = await anyio.to_thread.run_sync(self._snapshot.refresh, ("",))
             tree = self._snapshot.tree
@@ -34,7 +34,3 @@ class Glances:
                 self._on_change(written, tree)
             self._has_looked = True
             return tree
-
-    async def settle(self) -> None:
-        """Returns when all that has changed by now has been told."""
-        await self.identify()
