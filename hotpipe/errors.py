@@ -6,7 +6,8 @@
     ├── SocketError          1: a listening socket cannot be opened
     ├── SpawnError           1: a program cannot be started
     ├── TriggerError         1: the trigger file cannot be written
-    └── AlreadyRunning       1: another hotpipe has this role in the project
+    ├── AlreadyRunning       1: another hotpipe has this role in the project
+    └── NotRunning           1: no hotpipe runs in the project, and so none can be asked
 
 Whatever else escapes is a defect: exit code 3, its traceback in `.hotpipe/logs/`.
 """
@@ -68,3 +69,10 @@ class TriggerError(HotpipeError):
 
 class AlreadyRunning(HotpipeError):  # noqa: N818 - what a user is told, not what went wrong
     """Another hotpipe has this role in the project; the message names its verb and its pid."""
+
+
+class NotRunning(HotpipeError):  # noqa: N818 - what a user is told, not what went wrong
+    """Nobody is there to be asked."""
+
+    def __init__(self) -> None:
+        super().__init__("no hotpipe runs in this project", hint="start one with `hotpipe watch`")

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 PATIENCE_S = 40
+INTERRUPTED = 130
 BIN = Path(sys.executable).parent
 HOTPIPE = (sys.executable, "-m", "hotpipe")
 
@@ -84,22 +85,11 @@ class Hotpipe:
         self._said.close()
         return left
 
-    def abandon(self) -> None:
-        """Close what was held for it: it was killed, and others see to what it left."""
-        self.process.kill()
-        self.process.wait(PATIENCE_S)
-        self.process.stdout.close()
-        self._said.close()
-
     def _read(self) -> None:
-        for line in self._lines():
+        for line in self.process.stdout:
             with self._arrived:
                 self.seen.append(json.loads(line))
                 self._arrived.notify_all()
-
-    def _lines(self) -> Iterator[bytes]:
-        with suppress(ValueError):  # closed: it was abandoned
-            yield from self.process.stdout
 
 
 Start = Callable[..., Hotpipe]

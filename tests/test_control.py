@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 
 from hotpipe import instance
 from hotpipe.cli import restart, status, stop
-from hotpipe.control import NotRunning, Request, Restarting, Run, Server, Socket, Status, Stopping, ask
+from hotpipe.control import Request, Restarting, Run, Server, Socket, Status, Stopping, ask
 from hotpipe.control.listener import serve
 from hotpipe.control.protocol import LARGEST, Answer
-from hotpipe.errors import AlreadyRunning, ConfigError, HotpipeError, UsageError
+from hotpipe.errors import AlreadyRunning, ConfigError, HotpipeError, NotRunning, UsageError
 
 PATIENCE_S = 30.0
 NOBODY = 65534
@@ -578,10 +578,12 @@ class TestStop:
         with subprocess.Popen(["sleep", "1000"]) as stranger:
             stale = {"pid": stranger.pid, "start": 1, "role": "watch"}
             (tmp_path / ".hotpipe/hotpipe.pid").write_text(json.dumps(stale))
-            with pytest.raises(NotRunning):
-                said(stop)
-            assert stranger.poll() is None
-            stranger.kill()
+            try:
+                with pytest.raises(NotRunning):
+                    said(stop)
+                assert stranger.poll() is None
+            finally:
+                stranger.kill()
 
 
 class TestRestart:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import PATIENCE_S, Hotpipe, Start, free_port
+from running import INTERRUPTED, PATIENCE_S, Start, free_port
 
 ROUNDS = int(os.environ.get("HOTPIPE_ROUNDS", "8"))
 LONGEST_LIFE_S = 2.0
@@ -62,23 +62,25 @@ def test_the_next_start_serves_and_nothing_of_an_earlier_one_lives(tmp_path: Pat
     chance = random.Random(ROUNDS)
     earlier: list[psutil.Process] = []
     for number in range(ROUNDS):
-        hotpipe = Hotpipe(folder, "watch")
-        try:
-            deadline = time.monotonic() + chance.uniform(0.0, LONGEST_LIFE_S)
-            while time.monotonic() < deadline:
-                (folder / "file").write_text(str(chance.random()))
-                time.sleep(min(0.3, max(0.0, deadline - time.monotonic())))
-            hotpipe.process.send_signal(signal.SIGKILL)
-            hotpipe.process.wait(PATIENCE_S)
-            earlier += of_this_project(folder)
-        finally:
-            hotpipe.abandon()
-        if number % 4 == 3 or number == ROUNDS - 1:
-            survivor = start(folder, "watch")
-            live = survivor.until("server.live")
+        hotpipe = start(folder, "watch")
+        if number % 2:  # the others are killed at any moment, also before they serve
+            live = hotpipe.until("server.live")
             assert live["sockets"][0]["addr"] == f"127.0.0.1:{port}"
-            survivor.until("server.verified")
+            hotpipe.until("server.verified")
             assert not [process for process in earlier if is_alive(process)]
-            assert survivor.interrupt() == 130
-            assert of_this_project(folder) == []
-            earlier = []
+        save_for(chance.uniform(0.0, LONGEST_LIFE_S), folder, chance)
+        if number == ROUNDS - 1:
+            assert hotpipe.interrupt() == INTERRUPTED
+            break
+        hotpipe.process.send_signal(signal.SIGKILL)
+        hotpipe.process.wait(PATIENCE_S)
+        earlier = of_this_project(folder)
+    assert of_this_project(folder) == []
+
+
+def save_for(time_s: float, folder: Path, chance: random.Random) -> None:
+    """Somebody is at work meanwhile."""
+    deadline = time.monotonic() + time_s
+    while (left := deadline - time.monotonic()) > 0:
+        (folder / "file").write_text(str(chance.random()))
+        time.sleep(min(0.3, left))

@@ -7,10 +7,9 @@ import click
 
 from hotpipe import control, instance
 from hotpipe.config import file
-from hotpipe.control import NotRunning, Request
-from hotpipe.errors import HotpipeError, UsageError
+from hotpipe.control import Request
+from hotpipe.errors import HotpipeError, NotRunning, UsageError
 
-# The same as in options, which would load the faces.
 config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration file.")
 
 

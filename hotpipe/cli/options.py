@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hotpipe.cli import asking
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.errors import UsageError
@@ -16,8 +17,7 @@ from hotpipe.ui.jsonl import JsonLines
 from hotpipe.ui.plain import Plain, Style
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration file.")
+config_option = asking.config_option
 
 
 @dataclass(frozen=True, slots=True)

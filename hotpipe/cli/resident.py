@@ -1,5 +1,6 @@
 """What the verbs that go on running have in common: in the foreground, or as a daemon."""
 
+import os
 from typing import Any
 
 import click
@@ -16,9 +17,13 @@ def run(project: Project, shown: Shown, daemon: bool, **job: Any) -> int:
     """Run the job that these fields of `app.Job` describe, here or in the background."""
     if not daemon:
         return app.run(app.Job(project, shown.face(), **job))
+    before = str(os.getpid())
     started = daemonize(project.root)
     if isinstance(started, Daemon):
         click.echo(f"hotpipe runs in the background (pid {started.pid}); its log: {started.log}")
         return 0
+    for variable in ("LISTEN_PID", "WATCHDOG_PID"):  # what was meant for the process that has forked
+        if os.environ.get(variable) == before:
+            os.environ[variable] = str(os.getpid())
     with started:
         return app.run(app.Job(project, shown.face(), **job), started)

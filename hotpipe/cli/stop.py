@@ -8,8 +8,8 @@ import click
 from hotpipe import control, instance
 from hotpipe.cli import asking
 from hotpipe.config import file
-from hotpipe.control import NotRunning, Request
-from hotpipe.errors import HotpipeError, UsageError
+from hotpipe.control import Request
+from hotpipe.errors import HotpipeError, NotRunning, UsageError
 from hotpipe.instance import Running
 
 _PATIENCE_S = 60.0  # at least

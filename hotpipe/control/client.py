@@ -9,17 +9,10 @@ from typing import Any
 from hotpipe.control import protocol
 from hotpipe.control.address import FOLDER, NAMES, reachable
 from hotpipe.control.protocol import Request
-from hotpipe.errors import HotpipeError
+from hotpipe.errors import HotpipeError, NotRunning
 
 _CHUNK = 1 << 16
 _LOOK_AGAIN_S = 0.01
-
-
-class NotRunning(HotpipeError):  # noqa: N818 - what a user is told, not what went wrong
-    """Nobody is there to be asked."""
-
-    def __init__(self) -> None:
-        super().__init__("no hotpipe runs in this project", hint="start one with `hotpipe watch`")
 
 
 def ask(root: str, request: Request, timeout_s: float = 10.0) -> list[dict[str, Any]]:
