@@ -10,11 +10,13 @@ Everything else that goes wrong is a failure.
 import asyncio
 import collections
 import json
+import random
 import sys
 import time
 
 PATIENCE_S = 10
 PAUSE_S = 0.002
+THINK_S = (0.01, 0.03)  # the pause of one who keeps a connection
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 
 
@@ -78,7 +80,7 @@ async def client(host: str, port: int, *, pooled: bool, tally: Tally, over: asyn
             tally.failures[f"{type(error).__name__} {error}"] += 1
             streams = None
         tally.took_ms.append((time.perf_counter() - began) * 1e3)
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(random.uniform(*THINK_S) if pooled else PAUSE_S)
 
 
 async def main(host: str, port: str, fresh: str, pooled: str) -> None:

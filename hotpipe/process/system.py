@@ -52,14 +52,6 @@ class Processes(Protocol):
         """End the child and all that descends from it; true if some of it had to be killed."""
         ...
 
-    def halt(self, child: Running) -> None:
-        """Let its process group stand still, until `resume` or `stop`."""
-        ...
-
-    def resume(self, child: Running) -> None:
-        """Let it go on."""
-        ...
-
     async def tidy(self, child: Running) -> None:
         """End what a finished child left in its session; daemons that made their own live until `close`."""
         ...
@@ -100,12 +92,6 @@ class System:
         with anyio.move_on_after(_KILL_PATIENCE_S):
             await self._end(started, family, signal.SIGKILL)
         return True
-
-    def halt(self, child: Running) -> None:
-        _signal_group(child.pid, signal.SIGSTOP)
-
-    def resume(self, child: Running) -> None:
-        _signal_group(child.pid, signal.SIGCONT)
 
     async def tidy(self, child: Running) -> None:
         finished = self._children.get(child.pid)

@@ -108,6 +108,10 @@ class Cutover:
         trios = zip(self.listeners, self._owned.get(number, ()), self._public, strict=False)
         return sum(each.waiting(member) for each, member, public in trios if member is not public)
 
+    def kept(self, number: int) -> tuple[diag.Connection, ...]:
+        """The TCP connections of this process as they were when new ones were led away from it."""
+        return self._kept.get(number, ())
+
     def connections(self, number: int) -> list[diag.Connection]:
         """The TCP connections that were there before new ones were led away from this process, and still are."""
         kept = self._kept.get(number, ())

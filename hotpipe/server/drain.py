@@ -1,25 +1,18 @@
-"""When a generation that gets no new connections has done its work, and the moment in which to stop it.
+"""When a generation that gets no new connections has done its work.
 
 How it works: first its accept queue is empty and stays so; then each request that was running when new connections
-were led away has been answered (`drained`). On kept-alive connections further requests may come for ever. A server
-that stops at once would tear one of these in two, so a moment is sought in which it works on none (`halted_at_rest`):
-the process stands still (SIGSTOP), and what it has read, it has answered. A request that it has not read yet does not
-count: its client finds a kept connection closed before any answer, and asks again on a new one, as all clients must
-(RFC 9112, 9.3.1).
+were led away has been answered. Who comes back on a kept-alive connection does not prolong that: see `turnaway`.
 
 Over unix sockets nobody can tell work from idleness: there the connections must be closed.
 """
 
 import anyio
 
-from hotpipe.process.system import Processes, Running
 from hotpipe.server import diag
 from hotpipe.server.cutover import Cutover
 
 _LOOK_S = 0.004  # a jiffy: the kernel's times are no finer
 _CALM_S = 0.02  # the queue must stay empty for so long: a handshake may be under way
-_STANDSTILL_S = 0.001  # until a signal has reached all threads
-_LONGEST_SEARCH_S = 1.0
 _YOUNG_MS = 250  # a client that has just connected is about to ask something
 
 
@@ -27,23 +20,11 @@ async def drained(cutover: Cutover, number: int) -> None:
     """Returns when nothing that the generation was asked is unanswered. Whoever calls bounds it."""
     await _queue_empty(cutover, number)
     unanswered = {connection.mark for connection in cutover.connections(number)}
+    turns = _Turns()
     while unanswered or cutover.unix_connections(number):
-        unanswered &= {each.mark for each in cutover.connections(number) if is_owed(each)}
+        looked_at = cutover.connections(number)
+        unanswered &= {each.mark for each in looked_at if is_owed(each) and not turns.are_enough(each)}
         await anyio.sleep(_LOOK_S)
-
-
-async def halted_at_rest(cutover: Cutover, number: int, processes: Processes, child: Running) -> None:
-    """Returns while the child stands still and works on no request; after a second in any case, as it is then."""
-    rest = _Rest()
-    with anyio.move_on_after(_LONGEST_SEARCH_S):
-        while True:
-            if rest.holds(cutover.connections(number)):
-                processes.halt(child)
-                await anyio.sleep(_STANDSTILL_S)
-                if rest.holds(cutover.connections(number)):
-                    return
-                processes.resume(child)
-            await anyio.sleep(_LOOK_S)
 
 
 def is_owed(connection: diag.Connection) -> bool:
@@ -53,22 +34,24 @@ def is_owed(connection: diag.Connection) -> bool:
     return diag.is_busy(connection)
 
 
-class _Rest:
-    """Remembers how much each connection had received when it was last idle: only what came after is unanswered."""
+class _Turns:
+    """Counts whose turn it was on a connection that is busy at each look, because one request chases the other.
+
+    Once the client sends after the server has sent, the server had answered. Twice: the first may be `100 Continue`.
+    """
 
     def __init__(self) -> None:
-        self._answered: dict[bytes, int] = {}
+        self._taken: dict[bytes, tuple[int, int]] = {}  # how many turns; how much its side had sent before the next one
 
-    def holds(self, connections: list[diag.Connection]) -> bool:
-        """No request has been read, as a whole or in part, and not been answered."""
-        for each in connections:
-            if not is_owed(each):
-                self._answered[each.mark] = each.bytes_received
-        return all(self._rests(each) for each in connections)
-
-    def _rests(self, each: diag.Connection) -> bool:
-        read = each.bytes_received - each.rqueue
-        return not each.wqueue and self._answered.get(each.mark) == read
+    def are_enough(self, each: diag.Connection) -> bool:
+        """What the client had asked at the first look has been answered."""
+        sent_by_side = each.bytes_sent, each.bytes_received
+        count, before = self._taken.get(each.mark, (0, each.bytes_sent))
+        if sent_by_side[count % 2] > before:
+            count += 1
+            before = sent_by_side[count % 2]
+        self._taken[each.mark] = (count, before)
+        return count >= 4
 
 
 async def _queue_empty(cutover: Cutover, number: int) -> None:

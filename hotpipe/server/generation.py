@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from hotpipe.config.file import Project
@@ -26,10 +27,11 @@ from hotpipe.process.system import Processes, Running
 from hotpipe.server import lifecycle, notify, ready, words
 from hotpipe.server.commands import Commands
 from hotpipe.server.cutover import Cutover
-from hotpipe.server.drain import drained, halted_at_rest
+from hotpipe.server.drain import drained
 from hotpipe.server.notify import NotifySocket
 from hotpipe.server.relay import door
 from hotpipe.server.signs import Signs
+from hotpipe.server.turnaway import turn_away
 
 _LOOK_S = 0.05
 _LAST_WORDS = 50  # lines of output in which the reason of a death is looked for
@@ -75,7 +77,8 @@ class Setting:
     async def run_hook(self, moment: str, generation: lifecycle.Generation, reason: str = "") -> str:
         """Run the commands for this moment; says what went wrong, or nothing."""
         commands = [words.fill(command, self.words) for command in self.server.hooks.commands(moment)]
-        time_s = self.server.ready_timeout if moment == "before_start" else self.server.stop_timeout
+        stop_s = self.server.stop_timeout or self.server.ready_timeout  # "0s" is meant for the server alone
+        time_s = self.server.ready_timeout if moment == "before_start" else stop_s
         around = self.commands(generation, time_s, HOTPIPE_HOOK=moment, HOTPIPE_REASON=reason)
         return await around.run_all(commands)
 
@@ -200,6 +203,7 @@ class Process:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._come_up)
                 await child.wait()
+                await anyio.lowlevel.checkpoint()  # its last words, which may say why, are read in the same round
                 notified.catch_up()  # it may have named an heir with its last breath
                 await self._until_over(child)
                 self._tell(self._exited(child))
@@ -233,7 +237,7 @@ class Process:
             await self._setting.run_hook_or_warn("before_stop", self._generation)
         if self._drains and not self._is_over(child):
             with self._resting:
-                await halted_at_rest(cutover, self._number, processes, child)
+                await turn_away(cutover, self._number, child.pid)
         self._killed = await processes.stop(child, server.stop_signal, server.stop_timeout)
         await self._setting.run_hook_or_warn("after_stop", self._generation)
 

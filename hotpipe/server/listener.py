@@ -113,7 +113,8 @@ class Group(_Inet):
 
     def __init__(self, name: str, listen: Listen, address: sockets.Address) -> None:
         super().__init__(name, listen, address)
-        self._members: list[socket.socket] = []  # in the kernel's order
+        self._given: set[socket.socket] = set()
+        self._members: list[socket.socket] = []  # those that listen, in the kernel's order
         self._live: socket.socket | None = None
         self._private: dict[int, socket.socket] = {}  # source port: whom it is led to
         self.is_private = listen.is_stream
@@ -124,6 +125,7 @@ class Group(_Inet):
                 member = undo.enter_context(sockets.fresh(self.address))
                 self._bind(member)
                 self._enter(member)
+                self._given.add(member)
                 undo.pop_all()
                 return member
         except OSError as error:
@@ -159,6 +161,7 @@ class Group(_Inet):
         with contextlib.suppress(OSError):  # a copy that somebody still holds must not keep its place in the group
             member.shutdown(socket.SHUT_RDWR)
         member.close()
+        self._given.discard(member)
         self._forget(member)
         if self._live is member:
             self._live = self._members[0] if self._members else None
@@ -189,8 +192,7 @@ class Group(_Inet):
         client = socket.socket(self.address.family, socket.SOCK_STREAM)
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.bind((self.target[0], 0))
-            with self._led(int(client.getsockname()[1]), member):
+            with self._led(client, member):
                 await _connect(client, self.target)
         except BaseException:
             client.close()
@@ -198,11 +200,16 @@ class Group(_Inet):
         return client
 
     @contextlib.contextmanager
-    def _led(self, source: int, member: socket.socket) -> Iterator[None]:
-        """To the live one all ways lead: thousands who are carried over need no place in the program (it has 4096)."""
+    def _led(self, client: socket.socket, member: socket.socket) -> Iterator[None]:
+        """To the live one all ways lead: thousands who are carried over need no place in the program (it has 4096).
+
+        Nor a port of their own, of which there may be none left while thousands of connections are in TIME_WAIT.
+        """
         if member is self._live:
             yield
             return
+        client.bind((self.target[0], 0))
+        source = int(client.getsockname()[1])
         self._private[source] = member
         self._route()
         try:
@@ -212,17 +219,19 @@ class Group(_Inet):
             self._route()
 
     def close(self) -> None:
-        for member in self._members:
+        for member in self._given:
             member.close()
+        self._given.clear()
         self._members.clear()
 
     def _route(self) -> None:
         """Tell the kernel; the program of any member is that of the group."""
         self._forget_the_closed()
-        if self._live in self._members:
+        if self._members:
+            live = self._members.index(self._live) if self._live in self._members else 0
             private = ((source, member) for source, member in self._private.items() if member in self._members)
             places = {source: self._members.index(member) for source, member in private}
-            _attach(self._members[0], _program(self._members.index(self._live), places))
+            _attach(self._members[0], _program(live, places))
 
 
 class Shared:

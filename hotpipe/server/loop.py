@@ -62,7 +62,7 @@ class ServerLoop:
 
     def changed(self, paths: Collection[str], tree: str) -> None:
         """Watched files were written, and `tree` is on disk now."""
-        concerns = self._concerned.by(paths, undo=_is_undone(self._state))
+        concerns = self._concerned.by(paths, self._state)
         if self._concerned.news:
             self._setting.emit(self._concerned.report(self.name))
         self._tell(lifecycle.Changed(tree, concerns))
@@ -168,7 +168,10 @@ class ServerLoop:
 
 
 class _Concerned:
-    """Which changes concern the server: its inputs, but not what it writes itself each time that it boots."""
+    """Which changes concern the server: its inputs, but not what it writes itself each time that it boots.
+
+    What is written while nobody boots is not the server's own, or not any more: somebody works on it.
+    """
 
     def __init__(self, inputs: tuple[str, ...] | None) -> None:
         self._inputs = None if inputs is None else Globs(inputs)
@@ -177,11 +180,13 @@ class _Concerned:
         self._times = 0
         self.news = False
 
-    def by(self, paths: Collection[str], *, undo: bool) -> bool:
-        """Whether any of the paths does; `undo` says that it would undo a candidate."""
+    def by(self, paths: Collection[str], state: lifecycle.State) -> bool:
+        """Whether any of the paths does, if it was written while the server was in this state."""
         self.news = False
+        if not isinstance(state, lifecycle.Starting | lifecycle.Proving):
+            self._own -= frozenset(paths)
         concerning = {path for path in paths if self._inputs is None or self._inputs.matches(path)} - self._own
-        if concerning and undo:
+        if concerning and _is_undone(state):
             self._blame(frozenset(concerning))
         return bool(concerning - self._own)
 
@@ -198,7 +203,7 @@ class _Concerned:
 
     def report(self, server: str) -> Warned:
         paths = ", ".join(sorted(self._undid)[:3])
-        message = f"{paths}: written while {server} booted, {_OWN_AFTER} times in a row; taken for its own from now on"
+        message = f"{paths}: written while {server} booted, {_OWN_AFTER} times in a row; taken for its own"
         return Warned(code="server.writes", message=message, hint="add it to ignore under [watch]")
 
 

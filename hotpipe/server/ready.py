@@ -98,9 +98,9 @@ async def _answers(ready: Ready, signs: Signs) -> str:
     streams = [pair for pair in pairs if pair[0].listen.is_stream]
     listener, member = next((pair for pair in streams if pair[0].listen.type in {"http", "https"}), streams[0])
     while True:
-        client = await _knock(listener, member)
-        ask = _request(client, listener, ready.http)
-        signs.last_answer = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
+        with await _knock(listener, member) as client:
+            ask = _request(client, listener, ready.http)
+            signs.last_answer = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
         if signs.last_answer == f"it answered {ready.status}":
             return f"GET {ready.http}: {ready.status}"
         await anyio.sleep(_ASK_AGAIN_S)
@@ -110,15 +110,16 @@ def _request(client: socket.socket, listener: Listener, path: str) -> Callable[[
     """Ask once over this connection; gives what came of it."""
 
     def ask() -> str:
-        client.settimeout(_ANSWER_S)
-        with client:
-            try:
+        try:
+            own = client.dup()  # whoever waits for us may give up, and close his
+            own.settimeout(_ANSWER_S)
+            with own, _wrapped(own) if listener.listen.type == "https" else own as channel:
                 connection = http.client.HTTPConnection("localhost")
-                connection.sock = _wrapped(client) if listener.listen.type == "https" else client
+                connection.sock = channel
                 connection.request("GET", path, headers={"Connection": "close", "User-Agent": "hotpipe"})
                 return f"it answered {connection.getresponse().status}"
-            except (OSError, http.client.HTTPException) as error:
-                return f"no answer ({str(error) or type(error).__name__})"
+        except (OSError, http.client.HTTPException) as error:
+            return f"no answer ({str(error) or type(error).__name__})"
 
     return ask
 

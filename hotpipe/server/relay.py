@@ -19,6 +19,7 @@ async def relay(client: socket.socket, connect: Connect) -> None:
     with client, contextlib.suppress(OSError, TimeoutError):
         client.setblocking(False)
         with await connect() as server:
+            server.setblocking(False)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_pump, client, server, tasks)
                 tasks.start_soon(_pump, server, client, tasks)

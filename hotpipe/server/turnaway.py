@@ -2,7 +2,9 @@
 
 New connections are led to the next generation, but a client with a pool stays with the old one for as long as it has
 something to ask. A server that stops at once would tear one of its answers in two (waitress writes head and body
-apart). So while the old server still runs, each such connection is shut down once it has been quiet for a moment after an
+apart).
+
+So while the old server still runs, each such connection is shut down once it has been quiet for a moment after an
 answer: shutdown(2), on a copy of the server's descriptor that pidfd_getfd(2) gives. Its client finds a kept connection
 closed, and asks on a new one, as all clients must (RFC 9112, 9.3.1).
 
@@ -24,6 +26,8 @@ from hotpipe.server import diag
 from hotpipe.server.cutover import Cutover
 
 _QUIET_MS = 8  # after an answer: longer than a server takes between the pieces of one
+_LESS_QUIET_MS = 4  # a jiffy: for who leaves no longer pause
+_HURRY_S = 0.5  # so long the longer pause is waited for
 _LOOK_S = 0.004  # a jiffy: the kernel's times are no finer
 _SETTLED_S = 0.1  # nobody has come back for so long
 _LONGEST_S = 1.0
@@ -42,7 +46,7 @@ async def turn_away(cutover: Cutover, number: int, pid: int) -> None:
     """
     asked = {each.mark: each.bytes_received for each in cutover.kept(number)}
     places: dict[int, _Place] = {}
-    calm_since = anyio.current_time()
+    began = calm_since = anyio.current_time()
     with contextlib.suppress(PermissionError), anyio.move_on_after(_LONGEST_S):
         while anyio.current_time() - calm_since < _SETTLED_S:
             open_now = cutover.connections(number)
@@ -51,7 +55,8 @@ async def turn_away(cutover: Cutover, number: int, pid: int) -> None:
             returning = [each for each in open_now if each.bytes_received > asked.get(each.mark, 0)]
             if returning:
                 calm_since = anyio.current_time()
-            quiet = [each for each in returning if each.last_sent_ms >= _QUIET_MS and not diag.is_busy(each)]
+            quiet_ms = _QUIET_MS if anyio.current_time() - began < _HURRY_S else _LESS_QUIET_MS
+            quiet = [each for each in returning if each.last_sent_ms >= quiet_ms and not diag.is_busy(each)]
             if not {each.inode for each in quiet} <= places.keys():
                 places = dict(_sockets(pid))
             for each in quiet:
