@@ -176,6 +176,7 @@ class Play:
     disk: Disk
     cutover: Cutover
     entrances: anyio.abc.ObjectReceiveStream[Puppet]
+    greeting: bytes = b""  # what clients say first
 
     @property
     def trigger(self) -> Path:
@@ -187,7 +188,7 @@ class Play:
 
     @property
     def ports(self) -> list[int]:
-        return [each.port for each in self.listeners]
+        return [each.port for each in self.listeners if not each.listen.path]
 
     async def puppet(self) -> Puppet:
         """The next generation."""
@@ -213,7 +214,9 @@ class Play:
 
     async def ask(self, place: int = 0) -> str:
         """What a new client is answered."""
-        with contextlib.closing(await self.connect(place)) as client:
+        with await self.connect(place) as client:
+            if self.greeting:
+                client.send(self.greeting)
             return await answer(client)
 
     async def connect(self, place: int = 0) -> socket.socket:

@@ -33,6 +33,10 @@ with open("daemon.pid", "w") as file:
 {what}
 """
 
+# Buffered, as it is by default: what is in a buffer when a process forks must not be written twice.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | {
+    "PYTHONPATH": str(Path(__file__).parent.parent)
+}
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -45,7 +49,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         return subprocess.run(
             [sys.executable, "-c", program],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            env=ENVIRONMENT,
             check=False,
             text=True,
             timeout=PATIENCE_S,
@@ -76,7 +80,7 @@ class TestStart:
         with subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
         ) as process:
             word = os.open(tmp_path / "word", os.O_WRONLY)  # opens when the daemon reads
@@ -135,7 +139,7 @@ class TestStart:
         with subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as process:
@@ -161,6 +165,10 @@ class TestDaemon:
         assert log(tmp_path) == "☕ said\nerr\nchild\n" * 2
         assert (tmp_path / ".hotpipe/logs/hotpipe.log").stat().st_mode & 0o777 == 0o600
 
+    def test_writes_nothing_that_was_said_before(self, launch: Launch, tmp_path: Path) -> None:
+        launch("sys.__stdout__.flush(); started.ok()")
+        assert log(tmp_path) == ""
+
     def test_holds_nothing_of_its_starters(self, launch: Launch, tmp_path: Path) -> None:
         """`x=$(hotpipe watch --daemon)` ends: nobody holds the pipe."""
         launch("started.ok(); signal.pause()")
@@ -175,7 +183,7 @@ class TestDaemon:
         done = subprocess.run(
             ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, program.replace("sys.stdout.write", "print")],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            env=ENVIRONMENT,
             check=False,
             timeout=PATIENCE_S,
         )
@@ -187,7 +195,7 @@ class TestDaemon:
         done = subprocess.run(
             [sys.executable, "-c", counted],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            env=ENVIRONMENT,
             check=True,
             stdout=subprocess.PIPE,
             text=True,

@@ -310,20 +310,26 @@ class TestWithout:
             assert isinstance(running(str(tmp_path))[0], Running)
 
 
-class TestBirth:
-    def test_waits_for_the_end_of_that_very_process(self) -> None:
-        with subprocess.Popen(["sleep", "1000"]) as process:
+@contextmanager
+def asleep() -> Iterator[tuple[subprocess.Popen[bytes], birth.Birth]]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
             alive = birth.Birth.of(process.pid)
             assert alive is not None
+            yield process, alive
+        finally:
+            process.kill()
+
+
+class TestBirth:
+    def test_waits_for_the_end_of_that_very_process(self) -> None:
+        with asleep() as (_, alive):
             assert not alive.wait(0.01)
             assert alive.send(signal.SIGTERM)
             assert alive.wait(PATIENCE_S)
             assert not alive.send(signal.SIGTERM)
 
     def test_signals_nobody_who_has_only_the_number(self) -> None:
-        with subprocess.Popen(["sleep", "1000"]) as process:
-            alive = birth.Birth.of(process.pid)
-            assert alive is not None
+        with asleep() as (process, alive):
             assert not msgspec.structs.replace(alive, start=alive.start - 1).send(signal.SIGKILL)
             assert process.poll() is None
-            process.kill()

@@ -310,8 +310,10 @@ class TestNobodyElse:
             return [int(pid) for pid in json.loads(done.stdout)]
 
         with subprocess.Popen(["sleep", "1000"], env={**os.environ, COOKIE: f"{its_mark}1;"}) as window:
-            assert (found("another.0123456789ab.1;"), found(f"{its_mark}2;")) == ([window.pid], [])
-            window.kill()
+            try:
+                assert (found("another.0123456789ab.1;"), found(f"{its_mark}2;")) == ([window.pid], [])
+            finally:
+                window.kill()
 
     @given(content=st.binary(max_size=300))
     def test_not_because_of_garbage(self, content: bytes) -> None:

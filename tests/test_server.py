@@ -3,20 +3,19 @@
 Most children are puppets (tests/projects/puppet.py): they do what the test tells them, when it tells them.
 """
 
+import json
 import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 from play import (
-    AT_ONCE,
     HTTP,
     NEVER,
     PATIENCE_S,
@@ -34,6 +33,7 @@ from play import (
     received,
     server,
     until_dead,
+    visits,
 )
 
 from hotpipe import trigger
@@ -170,8 +170,8 @@ async def test_a_server_is_live_only_when_all_its_sockets_are(tmp_path: Path) ->
         child = await stage.puppet()
         await child.do("accept 0")
         with anyio.fail_after(PATIENCE_S):
-            while stage.listeners[1].waiting(stage.cutover._public[1]) < 1:
-                await anyio.sleep(0.001)  # the knock at the second one
+            while stage.listeners[1].waiting(stage.cutover._public[1]) < 1:  # noqa: ASYNC110 - the kernel tells nobody
+                await anyio.sleep(0.001)
         assert not stage.seen.of(ServerReady)
         await child.do("accept 1")
         await stage.seen.until(ServerLive)
@@ -262,7 +262,7 @@ async def test_a_prefork_master_whose_workers_cannot_boot_is_not_ready(tmp_path:
         assert any("this cannot be imported" in line.text for line in stage.seen.of(ServerOutput))
 
 
-# --- restarts ------------------------------------------------------------------------------------------------------
+# --- restarts --------------------------------------------------------------------------------------------------------
 
 
 def by_gate(path: Path) -> None:
@@ -438,11 +438,13 @@ async def test_a_server_that_heeds_its_stop_signal_is_not_killed(tmp_path: Path)
         assert not stage.seen.of(ServerFailed)
 
 
-async def test_what_a_server_says_while_it_stops_is_heard(tmp_path: Path) -> None:
-    async with play(tmp_path, puppet(tmp_path)) as stage:
+@BOTH
+async def test_what_a_server_says_while_it_stops_is_heard(tmp_path: Path, strategy: str) -> None:
+    async with play(tmp_path, puppet(tmp_path, strategy=strategy)) as stage:
         child = await stage.serving()
         await child.do("polite")
         stage.green("t1")
+        await stage.serving()
         stopped = await stage.seen.until(ServerStopped)
         assert (stopped.exit_code, stopped.killed) == (0, False)
         assert [line.text for line in stage.seen.of(ServerOutput)] == ["farewell"]
@@ -498,3 +500,851 @@ async def test_the_sockets_are_free_again_in_the_end(tmp_path: Path) -> None:
     assert not is_alive(child.pid)
     with socket.create_server(stage.listeners[0].target):
         pass
+
+
+# --- overlap: the candidate boots beside the one that serves ---------------------------------------------------------
+
+PROGRAM = " ".join(PYTHON)
+SMOKE = f"{PROGRAM} {PROJECTS / 'ask.py'} {{url}}/"
+
+
+class Barrier:
+    """A command that ends when the test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "barrier"
+        os.mkfifo(path)
+        self.command = f"echo at the barrier; head -c 1 {path}"
+        self._end = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # both ends: opening it waits for nobody, fifo(7)
+
+    def lift(self) -> None:
+        os.write(self._end, b"x")
+
+    def close(self) -> None:
+        os.close(self._end)
+
+
+@pytest.fixture
+def barrier(tmp_path: Path) -> Iterator[Barrier]:
+    made = Barrier(tmp_path)
+    yield made
+    made.close()
+
+
+# cargo-watch #75 #88, watchexec #83, air #746: a failing build kills the server
+async def test_the_old_one_answers_until_the_new_one_is_ready(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        first = await stage.serving()
+        async with stage.visited() as visitor:
+            stage.green("t1")
+            second = await stage.puppet()
+            await visits(visitor)
+            assert set(visitor.answers) == {"1"}
+            assert is_alive(first.pid)
+            await second.do("serve")
+            await stage.seen.until(ServerLive, generation=2)
+            await stage.seen.until(ServerStopped, generation=1)
+            await visits(visitor)
+            visitor.answers.clear()
+        assert set(visitor.answers) == {"2"}
+        assert not visitor.failures
+
+
+async def test_only_the_smoke_test_reaches_the_candidate(tmp_path: Path, barrier: Barrier) -> None:
+    async with play(tmp_path, puppet(tmp_path, smoke=(SMOKE, barrier.command))) as stage:
+        stage.greeting = REQUEST
+        await (await stage.puppet()).do("http 200")
+        waiting = await stage.requesting()
+        await stage.seen.until(ServerOutput, generation=1, text="smoke was answered 1")
+        await stage.seen.until(ServerOutput, text="at the barrier")
+        assert not has_answer(waiting)
+        barrier.lift()
+        await stage.seen.until(ServerLive, generation=1)
+        assert await answers([waiting]) == ["1"]
+        async with stage.visited() as visitor:
+            stage.green("t1")
+            await (await stage.puppet()).do("http 200")
+            await stage.seen.until(ServerOutput, generation=2, text="smoke was answered 2")
+            await stage.seen.until(ServerOutput, text="at the barrier")
+            await visits(visitor)
+            assert set(visitor.answers) == {"1"}
+            barrier.lift()
+            await stage.seen.until(ServerLive, generation=2)
+        assert not visitor.failures
+        assert not stage.seen.of(ServerFailed)
+
+
+def has_answer(client: socket.socket) -> bool:
+    with suppress(BlockingIOError):
+        return bool(client.recv(1, socket.MSG_PEEK))
+    return False
+
+
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "exits": ({}, "exit 3", "exited with status 3 before it was ready"),
+    "hangs": ({"ready_timeout": Duration(3)}, "deaf", "it accepted no connection within 3s; does its run use"),
+    "answers 500": (
+        {"ready": Ready("http", http="/healthz"), "ready_timeout": Duration(3)},
+        "http 500",
+        "no 200 to GET /healthz within 3s: it answered 500",
+    ),
+    "says nothing": ({"ready": Ready("notify"), "ready_timeout": Duration(3)}, "serve", "it sent no READY=1 within 3s"),
+    "fails its smoke test": ({"smoke": (f"{SMOKE} || exit 9",)}, "http 500", "smoke test `"),
+    "cannot run beside": ({}, "fail OSError: [Errno 98] Address already in use", 'set strategy = "stop-start"'),
+}
+
+
+# PM2 #2478 #3078: the new version is killed or kept at random
+@pytest.mark.parametrize("more, order, reason", BAD.values(), ids=BAD)
+async def test_the_old_one_answers_throughout_where_the_new_one_is_bad(
+    tmp_path: Path, more: dict[str, Any], order: str, reason: str
+) -> None:
+    async with play(tmp_path, puppet(tmp_path, stop_timeout=SOON, **more)) as stage:
+        stage.greeting = REQUEST
+        first = await stage.puppet()
+        await first.do("http 200")
+        await first.do("notify READY=1")
+        await stage.seen.until(ServerLive)
+        async with stage.visited() as visitor:
+            stage.green("t1")
+            second = await stage.puppet()
+            await second.order(order)
+            failed = await stage.seen.until(ServerFailed)
+            assert (failed.generation, failed.serving) == (2, 1)
+            assert reason in failed.reason
+            await stage.seen.until(ServerStopped, generation=2)
+            assert not is_alive(second.pid)
+        assert set(visitor.answers) == {"1"}
+        assert not visitor.failures
+        assert is_alive(first.pid)
+        assert len(stage.seen.of(ServerLive)) == 1
+
+
+async def test_a_candidate_that_shows_itself_and_dies_at_once_harms_nobody(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, probation=NEVER)) as stage:
+        await stage.serving()
+        for number in range(2, 6):
+            stage.green(f"t{number}")
+            candidate = await stage.puppet()
+            await candidate.order("accept 0")
+            await candidate.order("exit 1")
+            failed = await stage.seen.until(ServerFailed)
+            assert (failed.generation, failed.serving) == (number, 1)
+            await stage.seen.until(ServerStopped, generation=number)
+            assert await stage.ask() == "1"
+
+
+async def test_what_is_asked_of_a_process_that_has_just_ended_is_asked_in_vain(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving()
+        stage.green("t1")
+        candidate = await stage.puppet()
+        process = stage.loop._processes[2]
+        await candidate.order("exit 1")
+        await stage.seen.until(ServerStopped, generation=2)
+        process.prove(stage.disk.settle)
+        process.reload()
+        process.retire()
+        process.stop()
+
+
+async def test_one_that_dies_in_probation_gives_the_traffic_back(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, probation=NEVER)) as stage:
+        first = await stage.serving()
+        async with stage.visited() as visitor:
+            stage.green("t1")
+            second = await stage.serving("accept 0")
+            stranded = [await stage.connect() for _ in range(20)]
+            await second.order("exit 1")
+            failed = await stage.seen.until(ServerFailed)
+            assert (failed.generation, failed.reason, failed.serving) == (2, "exited with status 1", 1)
+            assert await answers(stranded) == ["1"] * 20
+            await stage.seen.until(ServerStopped, generation=2)
+        assert set(visitor.answers) == {"1"}
+        assert not visitor.failures
+        assert stage.loop._state == lifecycle.Live(stage.loop._state.past, stage.loop._state.generation)
+        assert is_alive(first.pid)
+        assert len(stage.seen.of(ServerStarting)) == 2
+        stage.green("t2")
+        assert (await stage.serving()).generation == 3
+
+
+async def test_who_waits_for_the_dead_is_answered_before_it_is_buried(tmp_path: Path, barrier: Barrier) -> None:
+    async with play(tmp_path, puppet(tmp_path, probation=NEVER, hooks=Hooks(after_stop=barrier.command))) as stage:
+        await stage.serving()
+        stage.green("t1")
+        second = await stage.serving("accept 0")
+        stranded = [await stage.connect() for _ in range(5)]
+        await second.order("exit 1")
+        await stage.seen.until(ServerOutput, generation=2, text="at the barrier")
+        assert await answers(stranded) == ["1"] * 5
+        assert not stage.seen.of(ServerStopped)
+        barrier.lift()
+        await stage.seen.until(ServerStopped, generation=2)
+        barrier.lift()
+
+
+async def test_one_that_falls_silent_in_probation_gives_the_traffic_back(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, probation=NEVER)) as stage:
+        await stage.serving()
+        stage.green("t1")
+        second = await stage.serving()
+        assert await stage.ask() == "2"
+        await second.do("notify WATCHDOG=trigger")
+        failed = await stage.seen.until(ServerFailed)
+        assert (failed.generation, failed.reason, failed.serving) == (2, "it said WATCHDOG=trigger", 1)
+        assert await stage.ask() == "1"
+        await stage.seen.until(ServerStopped, generation=2)
+        assert await stage.ask() == "1"
+
+
+async def test_after_probation_the_old_one_goes(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, probation=SOON)) as stage:
+        await stage.serving()
+        stage.green("t1")
+        await stage.serving()
+        assert not stage.seen.of(ServerDraining)
+        assert (await stage.seen.until(ServerStopped)).generation == 1
+        assert stage.seen.of(ServerDraining)[0].generation == 1
+        assert await stage.ask() == "2"
+
+
+async def test_an_old_one_that_dies_in_probation_is_not_missed(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, probation=NEVER)) as stage:
+        first = await stage.serving()
+        stage.green("t1")
+        await stage.serving()
+        await first.order("exit 1")
+        assert (await stage.seen.until(ServerStopped)).generation == 1
+        assert await stage.ask() == "2"
+        assert not stage.seen.of(ServerFailed)
+
+
+async def test_a_green_in_probation_ends_it(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, probation=NEVER)) as stage:
+        await stage.serving()
+        stage.green("t1")
+        await stage.serving()
+        stage.green("t2")
+        third = await stage.puppet()
+        assert [event.generation for event in stage.seen.of(ServerStopped)] == [1]
+        assert await stage.ask() == "2"
+        await third.do("serve")
+        await stage.seen.until(ServerLive, generation=3)
+        assert await stage.ask() == "3"
+
+
+# --- drain -----------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+async def test_a_request_in_flight_is_answered_by_the_one_that_took_it(tmp_path: Path, strategy: str) -> None:
+    async with play(tmp_path, puppet(tmp_path, strategy=strategy, drain_timeout=NEVER)) as stage:
+        first = await stage.serving("hold")
+        client = await stage.requesting()
+        await first.do("held")
+        stage.green("t1")
+        if strategy == "overlap":
+            await stage.serving()
+            assert await stage.ask() == "2"
+        await stage.seen.until(ServerDraining, generation=1)
+        later = await stage.connect()
+        assert is_alive(first.pid)
+        await first.do("release")
+        assert await answers([client]) == ["1"]
+        if strategy == "stop-start":
+            await stage.serving()
+        assert await answers([later]) == ["2"]
+        assert not (await stage.seen.until(ServerStopped)).killed
+
+
+# uvicorn #2943 #936, nodemon #1633: the restart hangs for ever
+async def test_a_request_that_is_never_answered_does_not_keep_the_old_one(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, drain_timeout=SOON, stop_timeout=SOON)) as stage:
+        first = await stage.serving("hold", "deaf")
+        client = await stage.requesting()
+        await first.do("held")
+        stage.green("t1")
+        await stage.serving()
+        stopped = await stage.seen.until(ServerStopped)
+        assert (stopped.generation, stopped.signal, stopped.killed) == (1, "KILL", True)
+        assert not is_alive(first.pid)
+        assert await stage.ask() == "2"
+        client.close()
+
+
+@pytest.mark.parametrize("talks_last", ["server", "client"])
+async def test_a_connection_without_end_does_not_keep_the_old_one(tmp_path: Path, talks_last: str) -> None:
+    """Server-sent events, and a WebSocket whose client waits for an answer."""
+    async with play(tmp_path, puppet(tmp_path, drain_timeout=Duration(1))) as stage:
+        await stage.serving("stream")
+        with await stage.requesting() as client:
+            assert await received(client) == b"1\n"
+            if talks_last == "client":
+                client.send(b"are you there?")
+            stage.green("t1")
+            await stage.serving()
+            assert await stage.ask() == "2"
+            stopped = await stage.seen.until(ServerStopped)
+            assert (stopped.generation, stopped.killed) == (1, False)
+            with suppress(ConnectionResetError):
+                assert await received(client) == b""
+
+
+async def test_hotpipes_end_does_not_wait_for_a_drain(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, drain_timeout=NEVER)) as stage:
+        first = await stage.serving("hold")
+        with await stage.requesting():
+            await first.do("held")
+            stage.green("t1")
+            await stage.serving()
+            await stage.seen.until(ServerDraining)
+            stage.loop.stop()
+            await stage.seen.until(ServerStopped, generation=1)
+
+
+async def test_one_that_dies_while_it_drains_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, drain_timeout=NEVER)) as stage:
+        first = await stage.serving("accept 0")
+        queued = [await stage.connect() for _ in range(5)]
+        stage.green("t1")
+        await stage.serving()
+        await stage.seen.until(ServerDraining, generation=1)
+        await first.order("exit 1")
+        assert await answers(queued) == ["2"] * 5
+
+
+# --- what is on disk changes while a candidate boots -----------------------------------------------------------------
+
+
+async def test_a_candidate_that_may_have_read_a_later_tree_is_discarded(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving()
+        stage.save("t1")
+        second = await stage.puppet()
+        stage.disk.write("t2")
+        discarded = await stage.seen.until(ServerDiscarded)
+        assert (discarded.generation, discarded.serving) == (2, 1)
+        await stage.seen.until(ServerStopped, generation=2)
+        assert not is_alive(second.pid)
+        assert await stage.ask() == "1"
+        stage.green("t2")
+        third = await stage.serving()
+        assert third.env["HOTPIPE_TREE"] == "t2"
+        assert [event.generation for event in stage.seen.of(ServerLive)] == [1, 3]
+        assert not stage.seen.of(ServerFailed)
+
+
+async def test_a_change_that_nobody_has_told_yet_is_asked_for_before_the_switch(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving()
+        stage.save("t1")
+        second = await stage.puppet()
+        stage.disk.write_unseen("t2")
+        await second.do("serve")
+        assert (await stage.seen.until(ServerDiscarded)).generation == 2
+        await stage.seen.until(ServerStopped, generation=2)
+        assert len(stage.seen.of(ServerLive)) == 1
+
+
+async def test_a_change_that_is_none_of_its_inputs_does_not_undo_a_candidate(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, inputs=("src/**",))) as stage:
+        await stage.serving()
+        stage.save("t1", "src/app.py")
+        second = await stage.puppet()
+        stage.disk.write("t2", "docs/index.md")
+        await second.do("serve")
+        await stage.seen.until(ServerLive, generation=2)
+        assert (await stage.seen.until(ServerVerified)).tree == "t1"
+        assert not stage.seen.of(ServerDiscarded)
+
+
+@pytest.mark.parametrize("trees", [("t2", "t1"), ("t1",)], ids=["there and back", "the same again"])
+async def test_a_tree_that_came_back_is_booted_again(tmp_path: Path, trees: tuple[str, ...]) -> None:
+    """What was read in between, nobody knows."""
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving()
+        stage.save("t1")
+        await stage.puppet()
+        for tree in trees:
+            stage.disk.write(tree)
+        third = await stage.serving()
+        assert (third.generation, third.env["HOTPIPE_TREE"]) == (3, "t1")
+        assert (await stage.seen.until(ServerVerified)).generation == 3
+        assert stage.seen.of(ServerDiscarded)[0].generation == 2
+
+
+async def test_where_nobody_serves_a_candidate_goes_live_unverified(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, start="green")) as stage:
+        stage.save("t1")
+        first = await stage.puppet()
+        stage.disk.write("t2")
+        await first.do("serve")
+        await stage.seen.until(ServerLive, generation=1)
+        assert not stage.seen.of(ServerVerified)
+        stage.green("t2")
+        assert (await stage.serving()).env["HOTPIPE_TREE"] == "t2"
+        assert (await stage.seen.until(ServerVerified)).generation == 2
+
+
+async def boot_and_write(stage: Play, tree: str) -> Puppet:
+    """A candidate for what is on disk; and while it boots, app.db is written."""
+    stage.green(stage.disk.tree)
+    candidate = await stage.puppet()
+    stage.disk.write(tree, "app.db")
+    return candidate
+
+
+# watchexec #40, tilt #3404: a command triggers itself for ever
+async def test_a_server_that_writes_what_is_watched_goes_live_in_the_end(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving()
+        stage.disk.write("t1")
+        for number in (2, 3):
+            await boot_and_write(stage, f"written by {number}")
+            assert (await stage.seen.until(ServerDiscarded)).generation == number
+        fourth = await boot_and_write(stage, "written by 4")
+        warned = await stage.seen.until(Warned)
+        assert warned.code == "server.writes"
+        assert "app.db" in warned.message
+        await fourth.do("serve")
+        await stage.seen.until(ServerLive, pid=fourth.pid)
+        await stage.seen.until(ServerStopped, generation=1)
+
+
+async def test_what_is_written_while_nobody_boots_is_not_taken_for_the_servers_own(tmp_path: Path) -> None:
+    """Somebody who saves one file during three boots in a row must not lose sight of it for ever."""
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving()
+        stage.disk.write("t1")
+        for number in (2, 3, 4):
+            candidate = await boot_and_write(stage, f"written during {number}")
+        await candidate.do("serve")
+        await stage.seen.until(ServerLive, pid=candidate.pid)
+        await stage.seen.until(ServerStopped, generation=1)
+        stage.disk.write("t2", "app.db")
+        await boot_and_write(stage, "t3")
+        assert (await stage.seen.until(ServerDiscarded, generation=5)).serving == 4
+
+
+# --- a live one dies -------------------------------------------------------------------------------------------------
+
+
+async def crash(stage: Play, victim: Puppet, status: int = 1) -> ServerFailed:
+    await victim.order(f"exit {status}")
+    failed = await stage.seen.until(ServerFailed)
+    await stage.seen.until(ServerStopped, generation=victim.generation)
+    return failed
+
+
+async def test_after_a_crash_clients_wait_for_the_next_one(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        first = await stage.serving("accept 0")
+        queued = await stage.connect()
+        failed = await crash(stage, first, 7)
+        assert (failed.generation, failed.reason, failed.serving) == (1, "exited with status 7", None)
+        later = await stage.connect()
+        second = await stage.serving()
+        assert second.env["HOTPIPE_TREE"] == "on disk"
+        assert await answers([queued, later]) == ["2", "2"]
+        assert not stage.seen.of(Warned)
+
+
+async def test_the_third_crash_in_a_row_is_called_a_loop(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        for number in (1, 2, 3):
+            assert not stage.seen.of(Warned)
+            assert (await crash(stage, await stage.serving())).generation == number
+        warned = await stage.seen.until(Warned)
+        assert warned.code == "server.crashing"
+        stage.green("t1")
+        assert (await stage.serving()).env["HOTPIPE_TREE"] == "t1"
+
+
+async def test_a_green_run_does_not_wait_for_the_next_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "FIRST_PAUSE_S", 3600)
+    monkeypatch.setattr(lifecycle, "LONGEST_PAUSE_S", 3600)
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await crash(stage, await stage.serving())
+        client = await stage.connect()
+        stage.green("t1")
+        await stage.serving()
+        assert await answers([client]) == ["2"]
+
+
+@pytest.mark.parametrize(
+    "restart, status, comes_back",
+    [
+        ("on-failure", 0, False),
+        ("on-failure", 1, True),
+        ("never", 1, False),
+        ("always", 0, True),
+    ],
+)
+async def test_restart_says_which_end_calls_for_another_start(
+    tmp_path: Path, restart: str, status: int, comes_back: bool
+) -> None:
+    async with play(tmp_path, puppet(tmp_path, restart=restart)) as stage:
+        await crash(stage, await stage.serving(), status)
+        assert isinstance(stage.loop._state, lifecycle.Waiting if comes_back else lifecycle.Down)
+        if comes_back:
+            assert (await stage.serving()).generation == 2
+        else:
+            stage.green("t1")
+            assert (await stage.serving()).env["HOTPIPE_TREE"] == "t1"
+
+
+async def test_a_live_one_that_dies_while_another_boots_is_replaced_by_it(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        first = await stage.serving("accept 0")
+        stage.green("t1")
+        second = await stage.puppet()
+        queued = await stage.connect()
+        assert (await crash(stage, first)).serving is None
+        later = await stage.connect()
+        await second.do("serve")
+        assert await answers([queued, later]) == ["2", "2"]
+
+
+# --- strategy signal -------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_reloads_itself_keeps_its_process(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, strategy="signal", signal="USR1")) as stage:
+        child = await stage.serving("hear USR1", "serve")
+        async with stage.visited() as visitor:
+            stage.green("t1")
+            await stage.seen.until(ServerOutput, text="heard")
+            await child.do("become 2")
+            live = await stage.seen.until(ServerLive)
+            assert (live.generation, live.pid) == (2, child.pid)
+        assert await stage.ask() == "2"
+        assert not visitor.failures
+        assert (await stage.seen.until(ServerVerified)).generation == 2
+        assert not stage.seen.of(ServerStopped)
+
+
+async def test_a_reload_that_fails_is_reported_and_the_next_one_tried(tmp_path: Path) -> None:
+    more = {"strategy": "signal", "ready": Ready("notify"), "ready_timeout": Duration(3)}
+    async with play(tmp_path, puppet(tmp_path, **more)) as stage:
+        child = await stage.serving("hear HUP", "serve", "notify READY=1")
+        stage.green("t1")
+        await stage.seen.until(ServerOutput, text="heard")
+        await child.do("notify RELOADING=1 MONOTONIC_USEC=1")
+        failed = await stage.seen.until(ServerFailed)
+        assert (failed.generation, failed.reason, failed.serving) == (2, "it sent no READY=1 within 3s", 1)
+        assert await stage.ask() == "1"
+        stage.green("t2")
+        await stage.seen.until(ServerOutput, text="heard")
+        await child.do("notify RELOADING=1 MONOTONIC_USEC=2")
+        await child.do("notify READY=1")
+        live = await stage.seen.until(ServerLive)
+        assert (live.generation, live.pid) == (3, child.pid)
+
+
+async def test_a_reload_that_takes_long_to_begin_is_waited_for(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, strategy="signal", ready=Ready("notify"))) as stage:
+        child = await stage.serving("hear HUP", "serve", "notify READY=1")
+        stage.green("t1")
+        await stage.seen.until(ServerOutput, text="heard")
+        await anyio.sleep(1.3)  # the wait for READY=1 begins a second after the signal: now somebody waits
+        await child.do("notify RELOADING=1 MONOTONIC_USEC=1")
+        assert len(stage.seen.of(ServerLive)) == 1
+        await child.do("notify READY=1")
+        assert (await stage.seen.until(ServerLive)).generation == 2
+
+
+async def test_a_server_that_dies_of_its_reload_is_started_again(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, strategy="signal")) as stage:
+        first = await stage.serving()
+        stage.green("t1")
+        failed = await stage.seen.until(ServerFailed)
+        assert (failed.reason, failed.serving) == ("killed by SIGHUP", None)
+        client = await stage.connect()
+        second = await stage.serving()
+        assert second.pid != first.pid
+        assert await answers([client]) == [second.env["HOTPIPE_GENERATION"]]
+
+
+# --- environment and descriptors -------------------------------------------------------------------------------------
+
+OURS = ("LISTEN_", "NOTIFY_", "WATCHDOG_", "HOTPIPE_")
+
+
+def ours(env: Mapping[str, str]) -> set[str]:
+    return {name for name in env if name.startswith(OURS)}
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """hotpipe itself was given sockets, a supervisor, and descriptors 3 and up that are open and inheritable."""
+    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.setenv(name, "hotpipe's own")
+    extra = [os.open(os.devnull, os.O_RDONLY) for _ in range(12)]
+    for descriptor in extra:
+        os.set_inheritable(descriptor, True)
+    yield
+    for descriptor in extra:
+        os.close(descriptor)
+
+
+def witness(word: str) -> str:
+    return f"{PROGRAM} {PROJECTS / 'witness.py'} {word}"
+
+
+async def test_children_get_what_the_contract_says_and_nothing_else(tmp_path: Path, crowded: None) -> None:
+    listen = tuple(map(Listen.of, ("http::0", "unix::web.sock", "udp::0")))
+    hooks = Hooks(**{moment: witness(moment) for moment in Hooks.__struct_fields__})
+    more = {"listen": listen, "hooks": hooks, "smoke": (witness("smoke"),), "watchdog": Duration(60)}
+    async with play(tmp_path, puppet(tmp_path, **more)) as stage:
+        child = await stage.serving()
+        assert child.fds == [3, 4, 5]
+        assert [child.addresses[0][1], child.addresses[2][1]] == [stage.ports[0], stage.listeners[2].port]
+        assert ours(child.env) == {
+            *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC"),
+            *("HOTPIPE_GENERATION", "HOTPIPE_SERVER", "HOTPIPE_TREE", "HOTPIPE_SPAWN"),
+        }
+        assert child.env["LISTEN_FDNAMES"] == "http:unix:udp"
+        assert child.env["LISTEN_FDS"] == "3"
+        assert child.env["LISTEN_PID"] == str(child.pid)
+        assert child.env["WATCHDOG_USEC"] == "60000000"
+        second = await again(stage)
+        assert second.fds == [3, 4, 5]
+        assert second.env["NOTIFY_SOCKET"] != child.env["NOTIFY_SOCKET"]
+        await stage.seen.until(ServerStopped, generation=1)
+        await crash(stage, second)
+    told = [json.loads(line.text) for line in stage.seen.of(ServerOutput)]
+    assert {each["word"] for each in told} == {"smoke", *Hooks.__struct_fields__}
+    for each in told:
+        identity = {"HOTPIPE_GENERATION", "HOTPIPE_SERVER", "HOTPIPE_TREE", "HOTPIPE_SPAWN"}
+        of_hooks = {"HOTPIPE_HOOK", "HOTPIPE_REASON"} if each["word"] != "smoke" else set()
+        assert (each["fds"], ours(each["env"])) == ([0, 1, 2], identity | of_hooks), each["word"]
+
+
+async def again(stage: Play) -> Puppet:
+    stage.green("t1")
+    return await stage.serving()
+
+
+async def test_each_socket_is_handed_over(tmp_path: Path) -> None:
+    listen = tuple(map(Listen.of, ("http::0", "unix::web.sock", "udp::0")))
+    async with play(tmp_path, puppet(tmp_path, listen=listen)) as stage:
+        await stage.serving()
+        assert [await stage.ask(0), await stage.ask(1), await ask_datagram(stage, 2)] == ["1"] * 3
+        stage.green("t1")
+        second = await stage.puppet()
+        assert [await stage.ask(0), await stage.ask(1), await ask_datagram(stage, 2)] == ["1"] * 3
+        await second.do("serve")
+        await stage.seen.until(ServerLive, generation=2)
+        assert [await stage.ask(0), await stage.ask(1), await ask_datagram(stage, 2)] == ["2"] * 3
+
+
+async def ask_datagram(stage: Play, place: int) -> str:
+    with await stage.connect(place) as client:
+        client.send(b"?")
+        return (await received(client)).decode()
+
+
+# --- hooks -----------------------------------------------------------------------------------------------------------
+
+
+async def test_hooks_run_at_their_moments(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tell = f'echo "$HOTPIPE_GENERATION $HOTPIPE_HOOK {{port}} $HOTPIPE_REASON" >> {log}'
+    async with play(
+        tmp_path, puppet(tmp_path, hooks=Hooks(**dict.fromkeys(Hooks.__struct_fields__, ("true", tell))))
+    ) as stage:
+        port = stage.ports[0]
+        await stage.serving()
+        stage.green("t1")
+        await (await stage.puppet()).order("exit 3")
+        await stage.seen.until(ServerStopped, generation=2)
+        stage.green("t2")
+        third = await stage.puppet()
+        assert f"3 before_start {port} " in log.read_text().splitlines(), "the server was started before its hook"
+        await third.do("serve")
+        await stage.seen.until(ServerStopped, generation=1)
+    said = log.read_text().splitlines()
+    assert [line for line in said if line.startswith("1")] == [
+        f"1 {moment} {port} " for moment in ("before_start", "after_ready", "before_stop", "after_stop")
+    ]
+    assert said.index(f"2 before_start {port} ") < said.index(f"2 after_stop {port} ")
+    assert f"2 on_failure {port} exited with status 3 before it was ready" in said
+    assert f"2 before_stop {port} " not in said
+
+
+async def test_a_hook_that_fails_before_the_start_keeps_the_old_one(tmp_path: Path) -> None:
+    hooks = Hooks(before_start="test $HOTPIPE_GENERATION != 2 || exit 5")
+    async with play(tmp_path, puppet(tmp_path, hooks=hooks)) as stage:
+        await stage.serving()
+        async with stage.visited() as visitor:
+            stage.green("t1")
+            failed = await stage.seen.until(ServerFailed)
+            assert (failed.generation, failed.serving) == (2, 1)
+            assert failed.reason.startswith("hook before_start: `test")
+            assert failed.reason.endswith("exited with status 5")
+        assert set(visitor.answers) == {"1"}
+        assert not visitor.failures
+        stage.green("t2")
+        assert (await stage.serving()).generation == 3
+
+
+async def test_a_hook_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    hooks = Hooks(before_stop="echo stuck; sleep 3600")
+    async with play(tmp_path, puppet(tmp_path, hooks=hooks, stop_timeout=Duration(1))) as stage:
+        await stage.serving()
+        stage.green("t1")
+        await stage.serving()
+        await stage.seen.until(ServerStopped, generation=1)
+        warned = await stage.seen.until(Warned)
+        assert (warned.code, warned.message) == (
+            "hook.failed",
+            "web: hook before_stop: `echo stuck; sleep 3600` took longer than 1 s",
+        )
+
+
+async def test_hotpipes_end_does_not_wait_for_a_hook_before_a_start(tmp_path: Path, barrier: Barrier) -> None:
+    async with play(tmp_path, puppet(tmp_path, hooks=Hooks(before_start=barrier.command))) as stage:
+        await stage.seen.until(ServerOutput, text="at the barrier")
+    assert not stage.seen.of(ServerStarting)
+
+
+# --- what servers say of themselves: sd_notify(3) --------------------------------------------------------------------
+
+
+async def test_a_server_says_how_it_is(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        child = await stage.serving()
+        await child.do("notify STATUS=fine")
+        assert await stage.seen.until(ServerStatus) == ServerStatus(server="web", generation=1, text="fine")
+
+
+async def test_ready_may_be_said(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, ready=Ready("notify"))) as stage:
+        child = await stage.puppet()
+        await child.do("serve")
+        await child.do("notify STATUS=nearly")
+        await stage.seen.until(ServerStatus)
+        assert not stage.seen.of(ServerReady)
+        await child.do("notify READY=1")
+        assert (await stage.seen.until(ServerReady)).how == "READY=1"
+
+
+async def test_a_candidate_may_ask_for_more_time(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, ready=Ready("notify"), ready_timeout=Duration(2))) as stage:
+        child = await stage.puppet()
+        await child.do("notify EXTEND_TIMEOUT_USEC=3600000000")
+        await anyio.sleep(2.2)  # longer than ready_timeout
+        assert not stage.seen.of(ServerFailed)
+        await child.do("notify READY=1")
+        await stage.seen.until(ServerLive)
+
+
+async def test_a_live_one_without_signs_of_life_is_taken_for_dead(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, watchdog=SOON)) as stage:
+        child = await stage.serving()
+        failed = await stage.seen.until(ServerFailed)
+        assert (failed.reason, failed.serving) == ("it sent no WATCHDOG=1 for 0.3 s", None)
+        assert (await stage.seen.until(ServerStopped)).generation == 1
+        assert not is_alive(child.pid)
+        assert (await stage.puppet()).generation == 2
+
+
+async def test_signs_of_life_keep_it_alive(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path, watchdog=Duration(1))) as stage:
+        child = await stage.serving()
+        for _ in range(8):
+            await anyio.sleep(0.2)
+            await child.do("notify WATCHDOG=1")
+        assert not stage.seen.of(ServerFailed)
+        await child.do("notify WATCHDOG_USEC=0")
+        await anyio.sleep(1.2)
+        assert not stage.seen.of(ServerFailed)
+
+
+async def test_a_server_may_have_another_main_process(tmp_path: Path) -> None:
+    """Daemons fork and go on in the child: MAINPID=, and the end of the parent is not that of the server."""
+    async with play(tmp_path, puppet(tmp_path, drain_timeout=NEVER)) as stage:
+        child = await stage.serving()
+        heir = await child.do("bequeath")
+        await until_dead(child.pid)
+        await child.do("hold")
+        client = await stage.requesting()
+        await child.do("held")
+        assert not stage.seen.of(ServerFailed)
+        stage.green("t1")
+        await stage.serving()
+        await stage.seen.until(ServerDraining, generation=1)
+        await child.do("release")
+        assert await answers([client]) == ["1"]
+        await stage.seen.until(ServerStopped, generation=1)
+        assert not is_alive(heir)
+
+
+async def test_the_end_of_another_main_process_is_the_servers(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        child = await stage.serving()
+        heir = await child.do("bequeath")
+        await child.order("exit 0")
+        failed = await stage.seen.until(ServerFailed)
+        assert failed.reason == f"its main process, pid {heir}, ended"
+        assert (await stage.serving()).generation == 2
+
+
+# --- many touches, and the end ---------------------------------------------------------------------------------------
+
+
+def alive_here() -> list[int]:
+    """The children of this process that serve pages: proc_pid_task(5)."""
+    found = []
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with suppress(OSError):
+            if "page.py" in Path(f"/proc/{pid}/cmdline").read_text():  # a zombie's is empty
+                found.append(int(pid))
+    return found
+
+
+@BOTH
+async def test_of_fifty_touches_within_a_second_the_last_is_served_and_never_are_three_alive(
+    tmp_path: Path, strategy: str
+) -> None:
+    page, most = tmp_path / "page.txt", 0
+    page.write_text("0")
+
+    async def count() -> None:
+        nonlocal most
+        while True:
+            most = max(most, len(alive_here()))
+            await anyio.sleep(0.002)
+
+    async with play(tmp_path, server((*PYTHON, str(PROJECTS / "page.py")), strategy=strategy)) as stage:
+        await stage.seen.until(ServerLive)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            for number in range(1, 51):
+                page.write_text(f"{number}")
+                stage.save(f"t{number}")
+                await anyio.sleep(0.02)
+            await stage.seen.until(ServerVerified, tree="t50")
+            tasks.cancel_scope.cancel()
+        assert await served(stage) == "50"
+        assert most == (2 if strategy == "overlap" else 1)
+
+
+async def test_what_is_told_after_the_end_harms_nobody(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving()
+    stage.loop.changed(("app.py",), "t2")
+    stage.loop.restart()
+    stage.loop.stop()
+
+
+async def test_a_server_of_many_threads_heeds_its_stop_signal_each_time(tmp_path: Path) -> None:
+    """It is stopped while it stands still: which thread wakes first must not decide whether its handler runs."""
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        await stage.serving("polite", *["serve"] * 4)
+        for number in range(1, 7):
+            stage.green(f"t{number}")
+            await stage.serving("polite", *["serve"] * 4)
+            stopped = await stage.seen.until(ServerStopped)
+            assert (stopped.generation, stopped.exit_code, stopped.killed) == (number, 0, False)

@@ -1,10 +1,10 @@
 """An HTTP server whose version is what the file `mood` says when it boots. It answers with its pid.
 
-    well       serves
-    exits      is gone before it is ready
-    hangs      never accepts
-    ill        answers 500
-    dies       serves, and ends between two requests soon after the first one that is no probe
+well       serves
+exits      is gone before it is ready
+hangs      never accepts
+ill        answers 500
+dies       serves, and ends between two requests soon after the first one that is no probe
 """
 
 import os

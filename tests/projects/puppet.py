@@ -24,6 +24,7 @@ def inherited() -> list[int]:
 FDS = inherited()
 SOCKETS = [socket.socket(fileno=n) for n in FDS if stat.S_ISSOCK(os.fstat(n).st_mode)]
 KEPT: list[socket.socket] = []
+HELD = threading.Event()
 WORD = [os.environ["HOTPIPE_GENERATION"]]  # what clients are answered
 
 
@@ -76,7 +77,7 @@ def answer_http(listening: socket.socket, status: str) -> None:
 
 
 def hold() -> None:
-    """Take each connection and what it asks, say so, and owe the answer until `release`."""
+    """Take each connection and what it asks, and owe the answer until `release`; `held` waits for the first."""
     in_threads(hold_all, streams())
 
 
@@ -85,7 +86,7 @@ def hold_all(listening: socket.socket) -> None:
         client, _ = listening.accept()
         if client.recv(1 << 16):
             KEPT.append(client)
-            os.write(1, b"held\n")
+            HELD.set()
 
 
 def stream() -> None:
@@ -108,9 +109,9 @@ def push() -> None:
 
 
 def release() -> None:
-    push()
     while KEPT:
-        KEPT.pop().close()
+        with KEPT.pop() as client:
+            client.sendall(WORD[0].encode())
 
 
 def notify(*assignments: str) -> None:
@@ -175,6 +176,7 @@ ORDERS: dict[str, Callable[..., object]] = {
     "serve": serve,
     "http": http,
     "hold": hold,
+    "held": HELD.wait,
     "stream": stream,
     "push": push,
     "release": release,
@@ -186,6 +188,7 @@ ORDERS: dict[str, Callable[..., object]] = {
     "backlog": lambda size: [s.listen(int(size)) for s in SOCKETS],
     "shut": lambda: [s.shutdown(socket.SHUT_RDWR) for s in SOCKETS],
     "say": lambda *words: os.write(1, f"{' '.join(words)}\n".encode()),
+    "fail": lambda *words: os.write(2, f"{' '.join(words)}\n".encode()) and os._exit(1),
     "exit": lambda status: os._exit(int(status)),
     "deaf": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN) and None,
     "linger": lambda: signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"not yet\n")) and None,
@@ -195,8 +198,8 @@ ORDERS: dict[str, Callable[..., object]] = {
 
 strings = socket.socket(socket.AF_UNIX)
 strings.connect(os.environ["STRINGS"])
-with strings.makefile("rw", encoding="utf-8") as lines:
-    print(json.dumps(hello()), file=lines, flush=True)
+with strings.makefile("r", encoding="utf-8") as lines:
+    strings.sendall(json.dumps(hello()).encode() + b"\n")
     for line in lines:
         verb, *words = line.split()
-        print(json.dumps(ORDERS[verb](*words)), file=lines, flush=True)
+        strings.sendall(json.dumps(ORDERS[verb](*words)).encode() + b"\n")
