@@ -139,7 +139,7 @@ class _Session:
         self._glances = _glances(job.project, self._written)
         cutovers = place.opened.cutovers
         self._servers = [self._server(name, triggers[name], cutover) for name, cutover in cutovers.items()]
-        self._standing = Standing(cutovers)
+        self._standing = Standing({name: cutover.addresses for name, cutover in cutovers.items()})
         self._warnings = place.warnings()
 
     async def open_control(self, tasks: TaskGroup) -> None:

@@ -175,12 +175,14 @@ class ServerStopped(Event, frozen=True, tag="server.stopped"):
 
 
 class ServerFailed(Event, frozen=True, tag="server.failed"):
-    """A generation did not come up, or died; `serving` is the one that goes on."""
+    """A generation did not come up, or died; `serving` is the one that goes on, `retry_ms` the pause before the next
+    attempt where a live one has crashed."""
 
     server: str
     generation: int
     reason: str
     serving: int | None
+    retry_ms: float | None = None
 
 
 class Warned(Event, frozen=True, tag="warning"):

@@ -26,8 +26,18 @@ from hotpipe import instance
 from hotpipe.cli import restart, status, stop
 from hotpipe.control import Request, Restarting, Run, Server, Socket, Status, Stopping, ask
 from hotpipe.control.listener import serve
-from hotpipe.control.protocol import LARGEST, Answer
+from hotpipe.control.protocol import LARGEST, Answer, Failure
+from hotpipe.control.standing import Standing
 from hotpipe.errors import AlreadyRunning, ConfigError, HotpipeError, NotRunning, UsageError
+from hotpipe.events import (
+    Address,
+    AnyEvent,
+    ServerFailed,
+    ServerLive,
+    ServerStarting,
+    ServerStopped,
+    ServerVerified,
+)
 
 PATIENCE_S = 30.0
 NOBODY = 65534
@@ -516,6 +526,7 @@ class TestStatus:
                     "verified": True,
                     "state": "live",
                     "sockets": [{"name": "http", "addr": "127.0.0.1:8000"}],
+                    "failure": None,
                 }
             ],
         }
@@ -604,3 +615,44 @@ class TestRestart:
         hotpipe("gate")
         with pytest.raises(HotpipeError, match="has no server"):
             said(restart)
+
+
+class TestStanding:
+    """What `status` tells is folded from the events."""
+
+    def standing(self, *events: AnyEvent) -> Server:
+        standing = Standing({"web": [Address("http", "127.0.0.1:8000")]})
+        for event in events:
+            standing.apply(event)
+        (server,) = standing.servers
+        return server
+
+    def test_before_anything_has_happened_it_says_where_it_will_answer(self) -> None:
+        assert self.standing() == Server(name="web", state="stopped", sockets=(Socket("http", "127.0.0.1:8000"),))
+
+    def test_a_failed_replacement_is_told_beside_who_goes_on(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="ill", serving=1)
+        server = self.standing(*up(1), *up(2)[:1], failed)
+        assert (server.generation, server.state, server.failure) == (1, "live", Failure(2, "ill"))
+
+    def test_it_is_forgotten_when_the_next_one_is_live(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="ill", serving=1)
+        assert self.standing(*up(1), failed, *up(3)).failure is None
+
+    def test_one_that_dies_is_failed_and_nobody_serves(self) -> None:
+        died = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None, retry_ms=500.0)
+        stopped = ServerStopped(server="web", generation=1, exit_code=None, signal="SEGV", killed=False)
+        server = self.standing(*up(1), died, stopped)
+        assert (server.generation, server.state, server.failure) == (None, "failed", Failure(1, "killed by SIGSEGV"))
+
+    def test_a_tree_that_passes_makes_it_verified(self) -> None:
+        server = self.standing(*up(1), ServerVerified(server="web", generation=1, tree="T"))
+        assert (server.tree, server.verified) == ("T", True)
+
+
+def up(number: int) -> list[AnyEvent]:
+    sockets = (Address("http", "127.0.0.1:8000"),)
+    return [
+        ServerStarting(server="web", generation=number, pid=number, tree="T"),
+        ServerLive(server="web", generation=number, pid=number, sockets=sockets, took_ms=1.0),
+    ]

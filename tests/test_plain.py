@@ -303,11 +303,17 @@ class TestServers:
             "web ✗ generation 2: exited with status 1 before it was ready · generation 1 goes on serving",
         ]
 
+    def test_while_two_are_alive_each_line_says_whose_it_is(self) -> None:
+        boots = ServerStarting(server="web", generation=2, pid=8, tree=OTHER)
+        said = shown(*live(), boots, says("bye"), says("hello", 2)).splitlines()
+        assert said[1:] == ["web·1 │ bye", "web·2 │ hello"]
+
     def test_or_that_nobody_does(self) -> None:
         failed = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None)
         assert (
             shown(failed)
-            == "web ✗ generation 1: killed by SIGSEGV · nobody answers until the next green run, or hotpipe trigger\n"
+            == "web ✗ generation 1: killed by SIGSEGV · nobody answers until the next green run, or `hotpipe restart`; "
+            "connections wait\n"
         )
 
     def test_or_that_one_that_boots_will(self) -> None:
@@ -316,8 +322,8 @@ class TestServers:
         assert shown(*live(), boots, died).endswith("SIGSEGV · nobody answers until generation 2 is live\n")
 
     def test_one_that_was_live_may_come_back_by_itself(self) -> None:
-        died = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None)
-        assert shown(*live(), died).endswith("SIGSEGV · nobody answers now\n")
+        died = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None, retry_ms=500.0)
+        assert shown(*live(), died).endswith("SIGSEGV · started again in 500 ms\n")
 
     def test_what_a_switch_consists_of_is_for_those_who_ask(self) -> None:
         again = [
@@ -395,12 +401,12 @@ class TestLongLogs:
     def test_a_server_that_dies_has_its_last_words(self) -> None:
         flood = [says(f"GET /{n}") for n in range(500)]
         stopped = ServerStopped(server="web", generation=1, exit_code=1, signal=None, killed=False)
-        died = ServerFailed(server="web", generation=1, reason="exited with status 1", serving=None)
+        died = ServerFailed(server="web", generation=1, reason="exited with status 1", serving=None, retry_ms=500.0)
         said = shown(*live(), *red("x"), *flood, says("Traceback"), died, stopped, started(2)).splitlines()
         assert said[-104:-103] == ["web │ (381 earlier lines not shown)"]
         assert said[-4:] == [
             "web │ Traceback",
-            "web ✗ generation 1: exited with status 1 · nobody answers now",
+            "web ✗ generation 1: exited with status 1 · started again in 500 ms",
             "",
             "▶ run 2 · HH:MM:SS",
         ]

@@ -1348,3 +1348,12 @@ async def test_a_server_of_many_threads_heeds_its_stop_signal_each_time(tmp_path
             await stage.serving("polite", *["serve"] * 4)
             stopped = await stage.seen.until(ServerStopped)
             assert (stopped.generation, stopped.exit_code, stopped.killed) == (number, 0, False)
+
+
+async def test_another_main_process_is_heard(tmp_path: Path) -> None:
+    async with play(tmp_path, puppet(tmp_path)) as stage:
+        child = await stage.serving()
+        await child.do("bequeath")
+        await until_dead(child.pid)
+        await child.do("say still here")
+        assert (await stage.seen.until(ServerOutput)).text == "still here"

@@ -37,7 +37,14 @@ def _described(status: Status) -> str:
         lines.append(f"run {status.run.run}: {status.run.status}")
     if status.servers:
         lines += _table([_TITLES, *map(_row, status.servers)])
+        lines += [_failure(server) for server in status.servers if server.failure]
     return "\n".join(lines)
+
+
+def _failure(server: Server) -> str:
+    failed = server.failure
+    goes_on = f"; generation {server.generation} goes on serving" if server.generation else ""
+    return f"{server.name}: generation {failed.generation}: {failed.reason}{goes_on}" if failed else ""
 
 
 def _row(server: Server) -> tuple[str, ...]:

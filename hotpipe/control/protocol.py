@@ -34,6 +34,13 @@ class Socket(msgspec.Struct, frozen=True):
     addr: str
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """The last generation that was no good, where none has come up since."""
+
+    generation: int
+    reason: str
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """What a server serves; `generation`, `pid` and `tree` are null where nothing does."""
 
@@ -44,6 +51,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     tree: str | None = None
     verified: bool = False
     sockets: tuple[Socket, ...] = ()
+    failure: Failure | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

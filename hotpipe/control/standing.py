@@ -1,12 +1,13 @@
 """What `hotpipe status` is told: the events folded into where everything stands. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from hotpipe.control.protocol import Run, Server, Socket
+from hotpipe.control.protocol import Failure, Run, Server, Socket
 from hotpipe.events import (
+    Address,
     AnyEvent,
     RunFinished,
     RunStarted,
@@ -31,9 +32,13 @@ class _Generation(msgspec.Struct, frozen=True):
 class Standing:
     """Where the gate's newest run and each server stand."""
 
-    def __init__(self, servers: Iterable[str]) -> None:
+    def __init__(self, servers: Mapping[str, Iterable[Address]]) -> None:
+        """`servers` says where each of them listens."""
         self.run: Run | None = None
-        self._servers = {name: Server(name=name, state="stopped") for name in servers}
+        self._servers = {
+            name: Server(name=name, state="stopped", sockets=tuple(Socket(each.name, each.addr) for each in addresses))
+            for name, addresses in servers.items()
+        }
         self._generations: dict[tuple[str, int], _Generation] = {}
 
     @property
@@ -53,12 +58,14 @@ class Standing:
                 if self._servers[name].generation is None:
                     self._servers[name] = _replace(self._servers[name], state="starting")
             case ServerLive(server=name, generation=number):
-                sockets = tuple(Socket(each.name, each.addr) for each in event.sockets)
-                self._serve(name, number, sockets)
+                self._servers[name] = _replace(self._servers[name], failure=None)
+                self._serve(name, number)
             case ServerVerified(server=name, generation=number):
                 self._generations[name, number] = _replace(self._generations[name, number], verified=True)
                 self._serve(name, self._servers[name].generation)
             case ServerFailed(server=name, serving=serving):
+                failure = Failure(event.generation, event.reason)
+                self._servers[name] = _replace(self._servers[name], failure=failure)
                 self._serve(name, serving, otherwise="failed")
             case ServerDiscarded(server=name, serving=serving):
                 self._serve(name, serving)
@@ -75,22 +82,19 @@ class Standing:
         self,
         name: str,
         number: int | None,
-        sockets: tuple[Socket, ...] | None = None,
         otherwise: Literal["stopped", "failed"] = "stopped",
     ) -> None:
         before = self._servers[name]
-        sockets = before.sockets if sockets is None else sockets
         serving = self._generations.get((name, number)) if number is not None else None
         if serving is None:
             state = before.state if before.state == "failed" else otherwise
-            self._servers[name] = Server(name=name, state=state, sockets=sockets)
+            self._servers[name] = Server(name=name, state=state, sockets=before.sockets, failure=before.failure)
             return
-        self._servers[name] = Server(
-            name=name,
+        self._servers[name] = _replace(
+            before,
             state="live",
             generation=number,
             pid=serving.pid,
             tree=serving.tree,
             verified=serving.verified,
-            sockets=sockets,
         )

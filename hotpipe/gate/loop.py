@@ -28,7 +28,7 @@ from hotpipe.tree.watcher import Change
 _NOT_READ_AGAIN = Warned(
     code="config.stale",
     message="the configuration has changed; what is in force is what it said when hotpipe started",
-    hint="restart hotpipe",
+    hint="end it (Ctrl-C, or `hotpipe stop`), and start it again",
 )
 
 

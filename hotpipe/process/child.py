@@ -84,15 +84,20 @@ class Child:
 
     async def finish(self, on_line: OnLine) -> Exit:
         """Give each line of output to `on_line` until the program ends; who holds its pipes longer is not heard."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.hear, on_line)
+            ended = await self.wait()
+            tasks.cancel_scope.cancel()
+        return ended
+
+    async def hear(self, on_line: OnLine) -> None:
+        """Give each line of output to `on_line`, also of those that live on after the program; until cancelled."""
         try:
             async with anyio.create_task_group() as tasks:
                 for stream, pipe in self._pipes.items():
                     tasks.start_soon(_pump, pipe, stream, on_line)
-                ended = await self.wait()
-                tasks.cancel_scope.cancel()
         finally:
             self.close()
-        return ended
 
     async def wait(self) -> Exit:
         """Until the program ends (pidfd_open(2): readable then). Any number of tasks may wait."""

@@ -38,6 +38,7 @@ _LAST_WORDS = 50  # lines of output in which the reason of a death is looked for
 _RELOAD_S = 1.0  # a server that is told to reload goes on accepting for a moment: only then is it asked
 _CANNOT_RUN_TWICE = ("address already in use", "eaddrinuse", "database is locked", "lock file", "already running")
 _USES_NONE = "; does its run use the socket, {fd}?"
+_HOLDS = "hotpipe holds its port: hand it on with {fd}, or leave listen out"
 _HINT = 'if it cannot run beside another one, set strategy = "stop-start"'
 
 Tell = Callable[[lifecycle.Input], None]
@@ -190,7 +191,7 @@ class Process:
     async def _live(self, child: Running, notified: NotifySocket) -> None:
         async with anyio.create_task_group() as listening:
             # To the very end: a server that is being stopped may have something to say, and SIGPIPE would cut it short.
-            listening.start_soon(child.finish, self._hear)
+            listening.start_soon(child.hear, self._hear)
             listening.start_soon(notified.messages, partial(_descends, child), self._heed, self._ignore)
             with self._alive:
                 await self._until_exit(child, notified)
@@ -316,7 +317,11 @@ class Process:
     def _why(self) -> str:
         """What its last words say about the way out."""
         said = "\n".join(self._said).lower()
-        return f"; {_HINT}" if self._beside and any(word in said for word in _CANNOT_RUN_TWICE) else ""
+        if not any(word in said for word in _CANNOT_RUN_TWICE):
+            return ""
+        if self._beside:
+            return f"; {_HINT}"
+        return f"; {_HOLDS}" if self._setting.cutover.listeners and not words.are_in(self._server.run) else ""
 
     def _ended(self, child: Running) -> lifecycle.Ended:
         ended = child.exit

@@ -411,11 +411,23 @@ class _Step(Struct):
             return Probation(past, candidate, state.serving, until)
         return self.retire(past, state.serving, candidate, None)
 
-    def fail(self, past: Past, generation: Generation, serving: Generation | None, reason: str) -> None:
-        """Say that a generation is no good, and who goes on."""
-        number = serving.number if serving else None
-        name = past.server.name
-        self.emit(ServerFailed(server=name, generation=generation.number, reason=reason, serving=number))
+    def fail(
+        self, past: Past, generation: Generation, serving: Generation | None, reason: str, retry: Retry | None = None
+    ) -> None:
+        """Say that a generation is no good, and who goes on, or when what crashed is tried again."""
+        self.emit(
+            ServerFailed(
+                server=past.server.name,
+                generation=generation.number,
+                reason=reason,
+                serving=serving.number if serving else None,
+                retry_ms=None if retry is None else round((retry.until - self.now) * 1e3, 3),
+            )
+        )
+        if retry is not None and past.crashes >= CRASH_LOOP:
+            message = f"{past.server.name} is in a crash loop: it died {past.crashes} times in a row"
+            hint = "a green run that concerns it, or `hotpipe restart`, starts it at once"
+            self.emit(Warned(code="server.crashing", message=message, hint=hint))
         self.actions.append(Hook("on_failure", generation, reason))
 
     def follow(self, past: Past, serving: Generation | None, following: Request | Retry | None) -> State:
@@ -435,9 +447,6 @@ class _Step(Struct):
         """Nobody serves any more: the pause before the next attempt."""
         crashes = past.crashes + 1
         pause = min(FIRST_PAUSE_S * PAUSE_FACTOR ** min(crashes - 1, 20), LONGEST_PAUSE_S)
-        if crashes >= CRASH_LOOP:
-            message = f"{past.server.name} is in a crash loop: it died {crashes} times; again in {pause:.2g} s"
-            self.emit(Warned(code="server.crashing", message=message, hint="a green run starts it at once"))
         return replace(past, crashes=crashes), Retry(request, self.now + pause)
 
     def say_starting(self, past: Past, candidate: Generation) -> None:
@@ -615,8 +624,8 @@ def _came_up(state: State, given: Spawned | NotSpawned | Ready | Proved, decidin
             deciding.say_starting(past, replace(candidate, pid=pid))
             return replace(state, candidate=replace(candidate, pid=pid))
         case Starting(past, candidate, serving, dying), NotSpawned(_, reason) if candidate.process == number:
-            deciding.fail(past, candidate, serving, reason)
             past, following = _after_failure(state, deciding)
+            deciding.fail(past, candidate, serving, reason, following)
             return _proceed(Stopping(past, dying, serving, following), deciding)
         case Starting(past, candidate, serving, dying), Ready(_, how) if candidate.process == number:
             deciding.say_ready(past, candidate, how)
@@ -668,8 +677,8 @@ def _lost(state: State, given: Failed | Exited, deciding: _Step) -> State:
 
 
 def _candidate_lost(state: Starting | Proving, given: Failed | Exited, deciding: _Step) -> State:
-    deciding.fail(state.past, state.candidate, state.serving, given.reason)
     past, following = _after_failure(state, deciding)
+    deciding.fail(past, state.candidate, state.serving, given.reason, following)
     return Stopping(past, (*state.dying, given.number), state.serving, following)
 
 
@@ -684,11 +693,12 @@ def _live_lost(state: State, given: Failed | Exited, deciding: _Step) -> State:
             after = Stopping(past, (*dying, given.number), None, following)
         case _:
             return state
-    deciding.fail(past, generation, None, given.reason)
     if after.next is not None or not _is_crash(past.server, given):
+        deciding.fail(past, generation, None, given.reason)
         return after
     healthy = deciding.now - past.live_since >= HEALTHY_S
     past, retry = deciding.crash(replace(past, crashes=0) if healthy else past, generation.request)
+    deciding.fail(past, generation, None, given.reason, retry)
     return replace(after, past=past, next=retry)
 
 

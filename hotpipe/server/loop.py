@@ -55,6 +55,7 @@ class ServerLoop:
         self._gone: set[int] = set()  # main processes that ended by themselves, and whose sockets may hold somebody
         self._alarm = anyio.CancelScope()
         self._concerned = _Concerned(server.inputs)
+        self._passed: str | None = None  # the newest tree that did, by the trigger
 
     @property
     def name(self) -> str:
@@ -89,9 +90,19 @@ class ServerLoop:
                 for action in actions:
                     self._perform(action, tasks)
                 self._look_after_the_dead(given, tasks)
+                self._vouch()
                 if isinstance(self._state, lifecycle.Over):
                     break
             tasks.cancel_scope.cancel()
+
+    def _vouch(self) -> None:
+        """What is started by hand, or after a crash, may be a tree that has passed all the same."""
+        match self._state:
+            case lifecycle.Starting(_, candidate) if self._passed is not None and candidate.tree == self._passed:
+                if not candidate.request.verified:
+                    self._tell(lifecycle.Requested(lifecycle.Request(self._passed, verified=True, at=candidate.began)))
+            case _:
+                pass
 
     def _tell(self, given: lifecycle.Input) -> None:
         with contextlib.suppress(anyio.ClosedResourceError):  # it is over, and the tree changes still
@@ -113,6 +124,7 @@ class ServerLoop:
 
     async def _request(self, record: Record | None, at: float) -> None:
         if record is not None and record.tree is not None:
+            self._passed = record.tree
             await self._tree.look()  # what came before the trigger was touched is no reason to discard the candidate
             request = lifecycle.Request(record.tree, verified=True, at=at)
         else:

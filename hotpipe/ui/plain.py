@@ -43,8 +43,7 @@ _MOST_PATHS = 3
 _COLUMN = 10  # so that durations stand in line before all stages are known
 _MOST_BELOW_RED = 20  # lines that a live server may write below a failure
 _LAST_WORDS = 100  # lines that are shown of what was held back, where the server died
-_NOBODY = "nobody answers until the next green run, or hotpipe trigger"
-_NOBODY_NOW = "nobody answers now"  # of one that was live: it may come back by itself
+_NOBODY = "nobody answers until the next green run, or `hotpipe restart`; connections wait"
 _UNTOLD = frozenset({"skipped", "cancelled"})  # the line of the run says it
 _WEB = re.compile(r"(https?)\d*")
 _MARKS: dict[StageStatus, tuple[str, str]] = {
@@ -185,7 +184,7 @@ class Plain:
 
     def _server_output(self, event: ServerOutput) -> Iterator[str]:
         """All of it, but only so much of what a live server writes while a failure is in sight."""
-        bar = self._paint(f"{event.server} │", "blue")
+        bar = self._paint(f"{self._whose(event)} │", "blue")
         held = self._held.setdefault(event.server, Held())
         if not self._is_red() or self._view.servers[event.server].generation != event.generation:
             held.shown = 0
@@ -197,6 +196,11 @@ class Plain:
             return
         held.shown += 1
         yield f"{bar} {_said(event.text)}"
+
+    def _whose(self, event: ServerOutput) -> str:
+        """The server's name, with the generation where more than one of it is alive."""
+        alive = self._view.servers[event.server].generations if event.server in self._view.servers else ()
+        return f"{event.server}·{event.generation}" if len(alive) > 1 else event.server
 
     def _is_red(self) -> bool:
         return not self._style.verbose and self._view.run is not None and self._view.run.status == "red"
@@ -227,7 +231,7 @@ class Plain:
         booting = max((number for number in server.generations if number > failed.generation), default=None)
         if booting is not None:
             return f"nobody answers until generation {booting} is live"
-        return _NOBODY_NOW if server.known(failed.generation).was_live else _NOBODY
+        return _NOBODY if failed.retry_ms is None else f"started again in {_duration(failed.retry_ms)}"
 
     def _held_back(self, server: str) -> Iterator[str]:
         """The last words of a server that died."""
