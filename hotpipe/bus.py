@@ -26,6 +26,7 @@ class Inbox:
         self._characters = 0
         self._lost = 0
         self.closed = False
+        self.closing = anyio.Event()
         self._arrived = anyio.Event()
 
     def put(self, stamped: Stamped) -> None:
@@ -42,6 +43,7 @@ class Inbox:
     def close(self) -> None:
         """No more will come: `batches` ends once all is taken."""
         self.closed = True
+        self.closing.set()
         self._arrived.set()
 
     async def batches(self) -> AsyncIterator[list[Stamped]]:

@@ -322,3 +322,46 @@ async def test_unix_connections_are_counted_by_process(tmp_path: Path, monkeypat
                 made.switch(2, rescuers)
                 assert (made.unix_connections(1), made.unix_connections(2)) == (2, 0)
             assert made.unix_connections(1) == 0
+
+
+async def test_who_survives_a_crash_with_a_copy_of_the_socket_gets_no_connection_of_the_next_one(
+    group: Cutover,
+) -> None:
+    """A stray of the dead generation, that is: what it still accepts would be answered by old code for ever."""
+    async with rescuing() as rescuers:
+        with Answerer(*group.give(1, fresh=False), "stray"):
+            assert group.was_used
+            group.release(1, rescuers)
+            following = Answerer(*group.give(2, fresh=group.was_used), "next")
+            group.switch(2, rescuers)
+            with following:
+                assert {await asked(group) for _ in range(50)} == {"next"}
+
+
+async def test_datagrams_wait_on_the_socket_of_the_dead_for_the_next_one() -> None:
+    with over("udp::0") as cutover:
+        cutover.give(1, fresh=False)
+        assert not cutover.was_used, "what is queued there could not be carried over"
+
+
+async def test_a_candidate_whose_socket_was_removed_is_unfit_and_nothing_else_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with rescuing() as rescuers:
+        with over("unix::s") as cutover, Answerer(*cutover.give(1, fresh=False), "live"):
+            (member,) = cutover.give(2, fresh=True)
+            assert not cutover.unfit(2)
+            os.unlink(member.getsockname())
+            assert "removed" in cutover.unfit(2)
+            assert await asked(cutover) == "live"
+            cutover.release(2, rescuers)
+            assert await asked(cutover) == "live"
+
+
+async def test_a_candidate_that_has_shut_its_socket_down_is_unfit(group: Cutover) -> None:
+    group.give(1, fresh=False)
+    (member,) = group.give(2, fresh=True)
+    assert not group.unfit(2)
+    member.shutdown(socket.SHUT_RDWR)
+    assert "shut" in group.unfit(2)

@@ -1,6 +1,8 @@
 """Programs as they really are: their output, their end, and all that they leave behind. Each test on both loops."""
 
+import contextlib
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -321,7 +323,9 @@ async def test_who_forks_while_being_stopped_dies_too(processes: System) -> None
 
 async def test_who_flees_from_fork_to_fork_is_caught(processes: System, tmp_path: Path) -> None:
     flight = f"""
+import contextlib
 import os
+import resource
 os.setsid()
 print("ready", flush=True)
 open({str(tmp_path / "session")!r}, "w").write(str(os.getpid()))
@@ -455,7 +459,9 @@ async def test_a_program_leaves_no_descriptor_open(processes: System) -> None:
 # --- what a program is given --------------------------------------------------------------------------------------
 
 INVENTORY = """
+import contextlib
 import os
+import resource
 print(*sorted(int(n) for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")))
 print(*sorted(k for k in os.environ if k.startswith("LISTEN_") or k == "NOTIFY_SOCKET"))
 print(os.getpid() == int(os.environ.get("LISTEN_PID", 0)), os.environ.get("LISTEN_FDS"))
@@ -541,3 +547,18 @@ async def test_no_signal_is_ignored_or_blocked_in_a_program(processes: System) -
 async def test_a_nested_hotpipe_keeps_the_cookie_of_the_outer_one(processes: System) -> None:
     child, heard = await finished(processes, f"echo ${COOKIE}", **{COOKIE: "outer;"})
     assert heard.texts() == [f"outer;{child.cookie}"]
+
+
+def test_where_no_descriptors_are_left_that_is_an_error_like_any_other() -> None:
+    """And none leaks."""
+    before = len(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    processes = System()
+    for more in range(6):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + more, hard))
+        try:
+            with contextlib.suppress(SpawnError):
+                processes.spawn(Command(("true",), os.getcwd(), dict(os.environ))).close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(os.listdir("/proc/self/fd")) <= before + 1

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 
 import pytest
 from restart_servers import SERVERS, Server
-from running import BIN, PATIENCE_S, Hotpipe, Start
+from running import BIN, HOTPIPE, INTERRUPTED, PATIENCE_S, Hotpipe, Start, environment
 
 HAMMER = Path(__file__).parent / "hammer.py"
 PROJECTS = Path(__file__).parent / "projects"
@@ -280,3 +281,17 @@ before_start = "{python} tell.py .hotpipe/hook.json"
     for each in ("stage", "smoke", "hook"):
         assert len(told[each][0]) == 3 + listing, each
         assert not {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"} & told[each][1].keys(), each
+
+
+def test_a_reader_that_has_stopped_reading_does_not_keep_hotpipe_from_ending(tmp_path: Path) -> None:
+    """Less, a terminal after Ctrl-S, a stuck log collector: the pipe is full, and the server goes on talking."""
+    noisy = f"{sys.executable} -I -S -c 'while 1: print(\"x\" * 1000)'"
+    (tmp_path / "hotpipe.toml").write_text(f"[server.web]\nrun = {json.dumps(noisy)}\nready = {{ after = '100ms' }}\n")
+    with subprocess.Popen(
+        [*HOTPIPE, "serve"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as hotpipe:
+        assert hotpipe.stdout is not None
+        assert hotpipe.stdout.read(10)
+        time.sleep(1)  # for the pipe to fill
+        hotpipe.send_signal(signal.SIGINT)
+        assert hotpipe.wait(PATIENCE_S) == INTERRUPTED

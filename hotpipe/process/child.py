@@ -22,6 +22,7 @@ from hotpipe.events import Stream
 from hotpipe.process.command import COOKIE, Command
 
 OnLine = Callable[[Stream, str], None]
+_LOOK_S = 0.02
 _CHUNK = 1 << 16
 LONGEST_LINE = 1 << 16  # characters; what is longer comes in pieces
 _REST = 1 << 22  # bytes that are still read from a pipe after the program's end
@@ -54,8 +55,7 @@ class Child:
         """Start it; raises SpawnError."""
         self.cookie = cookie
         self._exit: Exit | None = None
-        out, out_end = os.pipe2(os.O_CLOEXEC)
-        err, err_end = os.pipe2(os.O_CLOEXEC)
+        (out, out_end), (err, err_end) = _pipes(command)
         self._pipes: dict[Stream, int] = {"stdout": out, "stderr": err}
         try:
             self.pid = _spawn(command, cookie, out_end, err_end)
@@ -104,8 +104,10 @@ class Child:
         while (ended := self.exit) is None:
             try:
                 pidfd = os.pidfd_open(self.pid)
-            except (AttributeError, OSError):  # not Linux
+            except AttributeError:  # not Linux
                 await self._wait_in_thread()
+            except OSError:  # no descriptor is left, or it has just been reaped: `exit` knows
+                await anyio.sleep(_LOOK_S)
             else:
                 await _readable_once(pidfd)
         return ended
@@ -124,6 +126,18 @@ class Child:
         if pid == self.pid:
             code = os.waitstatus_to_exitcode(status)
             self._exit = Exit(code, None) if code >= 0 else Exit(None, _signal_name(-code))
+
+
+def _pipes(command: Command) -> list[tuple[int, int]]:
+    """For its output; raises SpawnError, and then none is open: where no descriptors are left, say."""
+    made: list[tuple[int, int]] = []
+    try:
+        made.extend(os.pipe2(os.O_CLOEXEC) for _ in range(2))
+    except OSError as error:
+        for end in (end for pipe in made for end in pipe):
+            os.close(end)
+        raise SpawnError(f"cannot run `{command}`: {error.strerror}") from error
+    return made
 
 
 def _spawn(command: Command, cookie: str, out: int, err: int) -> int:

@@ -6,9 +6,11 @@ A member leaves only when nothing is queued on it any more.
 """
 
 import contextlib
+import math
 import os
 import resource
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +25,7 @@ from hotpipe.server.listener import Group, Listener, Path, listen_again
 from hotpipe.server.relay import relay
 
 Members = tuple[socket.socket, ...]  # one a listener, in their order
-_CALM_S = 0.02  # an accept queue that was empty for so long stays empty once nobody is led to it
+_CALM_S = 0.25  # an accept queue that was empty for so long stays empty: on a busy machine a handshake takes its time
 _LOOK_S = 0.002
 _FEW = 64  # up to so many connections, to look at each is cheaper than to have the kernel list all (diag.py)
 _AT_ONCE = 64
@@ -36,6 +38,8 @@ class Cutover:
 
     listeners: tuple[Listener, ...]
     _public: Members = ()
+    _was_used: bool = False
+    _left_at: float = -math.inf  # when a member has left last
     _owned: dict[int, Members] = field(default_factory=dict)
     _kept: dict[int, tuple[diag.Connection, ...]] = field(default_factory=dict)  # from before it was switched away from
 
@@ -69,12 +73,26 @@ class Cutover:
             for listener, member in zip(self.listeners, members, strict=True):
                 listener.renew(member)
         self._owned[number] = members
+        self._was_used = self._was_used or members is self._public
         return members
 
     def listen_again(self, number: int) -> None:
         """Take the backlogs back from a server that has set its own."""
         for listener, member in zip(self.listeners, self._owned.get(number, ()), strict=False):
             listen_again(listener, member)
+
+    @property
+    def was_used(self) -> bool:
+        """A process has had the public members: a stray that descends from it may still accept on them.
+
+        Datagram sockets do not count: what is queued on them cannot be carried over.
+        """
+        return self._was_used and all(each.listen.is_stream for each in self.listeners)
+
+    def unfit(self, number: int) -> str:
+        """Why nobody can be led to this process: what is wrong with one of its members, or nothing."""
+        pairs = zip(self.listeners, self._owned.get(number, ()), strict=False)
+        return next((fault for listener, member in pairs if (fault := listener.fault(member))), "")
 
     def switch(self, number: int, rescuers: TaskGroup) -> None:
         """Lead all new connections to the members of this process; who waits for a dead one is carried over."""
@@ -134,11 +152,13 @@ class Cutover:
         return tuple(joined)
 
     def _leave(self, members: Members) -> None:
+        self._left_at = time.monotonic()
         for listener, member in zip(self.listeners, members, strict=False):
             listener.leave(member)
 
     def _lead_to(self, members: Members, rescuers: TaskGroup | None) -> None:
         before, self._public = self._public, members
+        self._was_used = members in self._owned.values()
         for listener, member in zip(self.listeners, members, strict=True):
             listener.switch(member)
         owners = [number for number, owned in self._owned.items() if owned is before]
@@ -154,10 +174,12 @@ class Cutover:
 
     async def _empty(self, members: Members, rescuers: TaskGroup) -> None:
         """Nobody accepts on these: carry over who waits, until nobody comes any more."""
-        calm_since = anyio.current_time()
-        while anyio.current_time() - calm_since < _CALM_S:
+        calm_since = time.monotonic()
+        while time.monotonic() - calm_since < _CALM_S:
             if self._carry_over(members, rescuers) or self._are_queued(members):
-                calm_since = anyio.current_time()
+                calm_since = time.monotonic()
+            # While a member leaves, for an instant, connections may be led to any of those that stay: listener.Group.
+            calm_since = max(calm_since, self._left_at)
             await anyio.sleep(_LOOK_S)
 
     def _are_queued(self, members: Members) -> bool:

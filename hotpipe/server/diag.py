@@ -41,6 +41,7 @@ _TCP_INFO = 2
 _WITH_INFO = 1 << (_TCP_INFO - 1)
 _TIMES = struct.Struct("=44xI4xII60xQQ")  # of struct tcp_info: ages of sent, received, ACK; bytes_acked, bytes_received
 _BYTES_SENT = struct.Struct("=200xQ")  # since Linux 4.19
+_UNSENT = struct.Struct("=144xI")  # tcpi_notsent_bytes, since Linux 4.6
 _UNIX_REQUEST = struct.Struct("=BxxxIII8s")  # family, states, inode, what to show, cookie
 _UNIX_SIZE = 16  # of struct unix_diag_msg
 _AF_UNIX = 1  # not every system's socket module has it
@@ -80,6 +81,7 @@ class Connection(NamedTuple):
     bytes_sent: int  # before Linux 4.19 those acknowledged, the same where wqueue is 0
     last_acked_ms: int = 0
     mark: bytes = _ANY  # interface and cookie: the kernel's own name for it, never used twice
+    unsent: int = 0  # of wqueue: bytes that have not even been sent
     unanswered: bool | None = None  # what the client's end shows, where that is on this machine and asked: see is_busy
 
     @property
@@ -233,6 +235,7 @@ def _connection(body: bytes) -> Connection:
         bytes_sent=sent,
         last_acked_ms=acked_ms,
         mark=mark,
+        unsent=_UNSENT.unpack_from(info)[0] if len(info) >= _UNSENT.size else unacknowledged,
     )
 
 

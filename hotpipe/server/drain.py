@@ -6,6 +6,8 @@ were led away has been answered. Who comes back on a kept-alive connection does 
 Over unix sockets nobody can tell work from idleness: there the connections must be closed.
 """
 
+from collections.abc import Mapping
+
 import anyio
 
 from hotpipe.server import diag
@@ -13,17 +15,20 @@ from hotpipe.server.cutover import Cutover
 
 _LOOK_S = 0.004  # a jiffy: the kernel's times are no finer
 _CALM_S = 0.02  # the queue must stay empty for so long: a handshake may be under way
+_PAUSE_MS = 250  # an answer that is sent in pieces may pause for so long
 _YOUNG_MS = 250  # a client that has just connected is about to ask something
 
 
 async def drained(cutover: Cutover, number: int) -> None:
     """Returns when nothing that the generation was asked is unanswered. Whoever calls bounds it."""
     await _queue_empty(cutover, number)
-    unanswered = {connection.mark for connection in cutover.connections(number)}
+    asked = {each.mark: each.bytes_received for each in cutover.connections(number)}
+    unanswered = set(asked)
     turns = _Turns()
     while unanswered or cutover.unix_connections(number):
         looked_at = cutover.connections(number)
-        unanswered &= {each.mark for each in looked_at if is_owed(each) and not turns.are_enough(each)}
+        owed = (each for each in looked_at if is_owed(each) or _may_stream(each, asked))
+        unanswered &= {each.mark for each in owed if not turns.are_enough(each)}
         await anyio.sleep(_LOOK_S)
 
 
@@ -32,6 +37,12 @@ def is_owed(connection: diag.Connection) -> bool:
     if not connection.bytes_received:
         return connection.last_sent_ms < _YOUNG_MS
     return diag.is_busy(connection)
+
+
+def _may_stream(connection: diag.Connection, asked: Mapping[bytes, int]) -> bool:
+    """No further request has come, and the answer to the last one was being sent a moment ago: more may follow."""
+    same = asked.get(connection.mark) == connection.bytes_received
+    return same and connection.bytes_sent > 0 and connection.last_sent_ms < _PAUSE_MS
 
 
 class _Turns:

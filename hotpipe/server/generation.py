@@ -164,7 +164,7 @@ class Process:
     def _spawn(self, notified: NotifySocket) -> Running:
         cutover, server = self._setting.cutover, self._server
         apart = bool(server.smoke) and all(each.is_private for each in cutover.listeners)
-        members = cutover.give(self._number, fresh=self._beside or apart)
+        members = cutover.give(self._number, fresh=self._beside or apart or cutover.was_used)
         self._signs = Signs.expected(server, cutover.listeners, members, alone=not self._beside)
         child = self._setting.processes.spawn(
             Command(
@@ -285,6 +285,9 @@ class Process:
             self._tell(lifecycle.Failed(self._number, f"smoke test {fault}"))
             return
         await settle()
+        if fault := self._setting.cutover.unfit(self._number):
+            self._tell(lifecycle.Failed(self._number, fault))
+            return
         self._tell(lifecycle.Proved(self._number))
 
     async def _smoke(self) -> str:

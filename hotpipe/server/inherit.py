@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import re
+import resource
 import socket
 import stat
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
@@ -25,8 +26,9 @@ FIRST = 3  # SD_LISTEN_FDS_START, <systemd/sd-daemon.h>
 VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD", "LISTEN_PIDFDID")
 SHARED = (socket.SO_REUSEADDR, socket.SO_REUSEPORT)  # what systemfd sets unless told --no-reuse
 
+_MOST = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 _NAMELESS = "unknown"  # as sd_listen_fds_with_names(3) calls it
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,7}")  # pids have up to seven digits, proc(5)
 _NOT_OURS = "unset {} if no sockets are meant for hotpipe"
 _KINDS: dict[tuple[int, int], Kind] = {
     (socket.AF_INET, socket.SOCK_STREAM): "stream",
@@ -70,6 +72,8 @@ def received(environ: Mapping[str, str], pid: int) -> tuple[Inherited, ...]:
     if _number(environ, "LISTEN_PID", default=pid) != pid:
         return ()
     count = _number(environ, "LISTEN_FDS", default=0)
+    if count > _MOST:
+        raise _malformed(environ, "LISTEN_FDS", f"a process has at most {_MOST} descriptors here")
     first = _number(environ, "LISTEN_FDS_FIRST_FD", default=FIRST)
     if first < FIRST:
         raise _malformed(environ, "LISTEN_FDS_FIRST_FD", f"sockets begin at descriptor {FIRST}")

@@ -79,6 +79,10 @@ class Listener(Protocol):
         """How many connections (of a datagram socket: bytes) nobody has taken yet."""
         ...
 
+    def fault(self, member: socket.socket) -> str:
+        """Why connections cannot be led to it, or nothing."""
+        ...
+
     def close(self) -> None:
         """Give the address back."""
         ...
@@ -104,6 +108,9 @@ class _Inet:
 
     def waiting(self, member: socket.socket) -> int:
         return queue_of(member)
+
+    def fault(self, member: socket.socket) -> str:
+        return f"it has shut its socket at {self.addr} down" if self.listen.is_stream and not _listens(member) else ""
 
 
 class Group(_Inet):
@@ -261,6 +268,9 @@ class Shared:
     def waiting(self, member: socket.socket) -> int:
         return queue_of(member)
 
+    def fault(self, member: socket.socket) -> str:  # noqa: ARG002 - everybody's
+        return ""
+
     def join(self) -> socket.socket:
         return self._only
 
@@ -326,13 +336,19 @@ class Path:
             raise sockets.cannot_listen(self.listen, error) from error
         return member
 
+    def fault(self, member: socket.socket) -> str:
+        own = self._own.get(member, "")
+        return "" if os.path.exists(own) else f"somebody has removed its socket {own}"
+
     def switch(self, member: socket.socket) -> None:
+        self._live = member
+        if self.fault(member):  # without its name nothing can lead to it; what stands at the path stays
+            return
         link = self._beside("next")
         _unlink(link)
         os.link(self._own[member], link)
         os.rename(link, self.path)
         _unlink(link)  # rename(2) does nothing where both are links to the same file
-        self._live = member
 
     def leave(self, member: socket.socket) -> None:
         member.close()

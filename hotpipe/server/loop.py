@@ -11,6 +11,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from hotpipe.errors import SocketError
 from hotpipe.events import Warned
 from hotpipe.server import lifecycle
 from hotpipe.server.generation import Process, Setting
@@ -147,7 +148,7 @@ class ServerLoop:
                 cutover.listen_again(number)
                 self._concerned.forgive()
             case lifecycle.Retire(number):
-                cutover.park(number)
+                self._park(number)
                 self._processes[number].retire()
             case lifecycle.Stop(number):
                 self._processes[number].stop()
@@ -159,6 +160,13 @@ class ServerLoop:
                 self._alarm.cancel()
                 self._alarm = anyio.CancelScope()
                 tasks.start_soon(self._wake, at, self._alarm)
+
+    def _park(self, number: int) -> None:
+        """Where that cannot be done (no descriptors left), it gets new connections to its end."""
+        try:
+            self._setting.cutover.park(number)
+        except SocketError as error:
+            self._setting.emit(Warned(code="cutover.shared", message=f"{self.name}: {error.message}", hint=error.hint))
 
     def _look_after_the_dead(self, given: lifecycle.Input, tasks: TaskGroup) -> None:
         """Who is queued on the socket of one that died is carried over to the one that serves, once there is one."""

@@ -56,12 +56,21 @@ async def turn_away(cutover: Cutover, number: int, pid: int) -> None:
             if returning:
                 calm_since = anyio.current_time()
             quiet_ms = _QUIET_MS if anyio.current_time() - began < _HURRY_S else _LESS_QUIET_MS
-            quiet = [each for each in returning if each.last_sent_ms >= quiet_ms and not diag.is_busy(each)]
+            quiet = [each for each in returning if _is_quiet(each, quiet_ms)]
             if not {each.inode for each in quiet} <= places.keys():
                 places = dict(_sockets(pid))
             for each in quiet:
                 _shut(each, places.get(each.inode))
             await anyio.sleep(_LOOK_S)
+
+
+def _is_quiet(each: diag.Connection, quiet_ms: int) -> bool:
+    """The last word was the server's, all of it is on its way, and it was said a while ago.
+
+    That the client has not acknowledged it says nothing: it does so together with its next request (delayed ACK).
+    """
+    answered = each.last_sent_ms <= each.last_received_ms and not each.rqueue and not each.unsent
+    return answered and each.last_sent_ms >= quiet_ms
 
 
 def _shut(each: diag.Connection, place: _Place | None) -> None:

@@ -1,7 +1,10 @@
 """What a face is: something that turns events into text, and a loop that writes the text and never blocks others."""
 
 import io
+import os
+import select
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +14,7 @@ import anyio.to_thread
 from hotpipe.bus import Inbox
 from hotpipe.events import Stamped
 
+_LOOK_MS = 100
 _LAST_WORDS_S = 2.0  # how long a reader who does not read may hold up the end
 
 
@@ -24,20 +28,41 @@ async def show(face: Face, inbox: Inbox) -> None:
     """Write to standard output until the inbox is closed. Raises BrokenPipeError when nobody reads any more."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks must not end the show
-    async for batch in inbox.batches():
-        text = face.render(batch)
-        if not text:
-            continue
-        with anyio.move_on_after(_LAST_WORDS_S if inbox.closed else None):
-            await anyio.to_thread.run_sync(_write, text, abandon_on_cancel=True)
+    gives_up = threading.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_lose_patience, inbox, gives_up)
+        async for batch in inbox.batches():
+            if (text := face.render(batch)) and not gives_up.is_set():
+                try:
+                    await anyio.to_thread.run_sync(_write, text, gives_up, abandon_on_cancel=True)
+                except anyio.get_cancelled_exc_class():
+                    gives_up.set()  # or the thread would go on waiting for its reader
+                    raise
+        tasks.cancel_scope.cancel()
 
 
-def _write(text: str) -> None:
+async def _lose_patience(inbox: Inbox, gives_up: threading.Event) -> None:
+    await inbox.closing.wait()
+    await anyio.sleep(_LAST_WORDS_S)
+    gives_up.set()
+
+
+def _write(text: str, gives_up: threading.Event) -> None:
+    """Never stuck in write(2): a thread that is could not be left behind, and hotpipe would never end."""
     if sys.stdout is None:  # closed by whoever started hotpipe
         return
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            descriptor = sys.stdout.fileno()
+        except io.UnsupportedOperation:
+            sys.stdout.write(text)
+            return
+        rest = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
+        ready = select.poll()
+        ready.register(descriptor, select.POLLOUT)
+        while rest and not gives_up.is_set():
+            if ready.poll(_LOOK_MS):  # then there is room for PIPE_BUF bytes, pipe(7)
+                rest = rest[os.write(descriptor, rest[: select.PIPE_BUF]) :]
     except BrokenPipeError:
         raise
     except OSError:  # a log on a full disk, say: lines are lost there, and the servers go on
