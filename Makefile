@@ -28,9 +28,10 @@ lint: $(INSTALLED) ## check style, types and layers
 	$(BIN)/mypy $(HELLO)
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## measure: from save to stage, and trees of 100,000 files
+bench: $(INSTALLED) ## measure: from save to stage, trees of 100,000 files, and a hundred restarts of each server under load
 	$(BIN)/python bench/save_latency.py
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/restart.py --plot docs/restart.png --markdown docs/restart.md
 
 clean: ## remove .venv, caches and what hotpipe left
 	rm -rf .venv .hotpipe .trigger* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
