@@ -93,7 +93,7 @@ SERVERS = (
         "Rust axum",
         (str(BUILT / "rust/release/server"),),
         "cargo",
-        build=("cargo", "build", "--release", "--locked", "--quiet", "--target-dir", str(BUILT / "rust")),
+        build=("cargo", "build", "--release", "--quiet", "--target-dir", str(BUILT / "rust")),
         cwd=SOURCES / "rust",
     ),
 )
