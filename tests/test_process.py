@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import psutil
 import pytest
 
@@ -388,6 +389,19 @@ async def test_what_dies_after_its_parent_leaves_no_zombie(processes: System) ->
     await until(lambda: not any(map(is_alive, heard.pids())))
     await processes.tidy(first)
     assert zombies() == []
+
+
+async def test_nor_does_it_where_somebody_elses_dead_child_is_in_the_way(processes: System) -> None:
+    elses = await anyio.to_thread.run_sync(subprocess.Popen, ["true"])
+    await until(lambda: psutil.Process(elses.pid).status() == psutil.STATUS_ZOMBIE)
+    try:
+        first, heard = await finished(processes, "(setsid sh -c 'echo pid $$; echo ready' &); sleep 0.1; exit 0")
+        await until(lambda: not any(map(is_alive, heard.pids())))
+        await processes.tidy(first)
+        assert not any(map(psutil.pid_exists, heard.pids()))
+        assert psutil.pid_exists(elses.pid), "who started it waits for it"
+    finally:
+        elses.wait()
 
 
 @pytest.mark.parametrize("script", TREES.values(), ids=TREES.keys())

@@ -97,11 +97,24 @@ def bury(owned: Container[int]) -> int:
         return buried
     with contextlib.suppress(ChildProcessError):
         while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            if dead.si_pid in owned or _session(dead.si_pid) == _session(0):
-                break  # those behind it are seen when it has been reaped
+            if not _is_ours_to_bury(dead.si_pid, owned):
+                return buried + _bury_behind(owned)
             os.waitpid(dead.si_pid, os.WNOHANG)
             buried += 1
     return buried
+
+
+def _bury_behind(owned: Container[int]) -> int:
+    """The kernel shows one dead child at a time; who stands behind one that is somebody else's is found in /proc."""
+    zombies = [child.pid for child in psutil.Process().children() if not _lives(child)]
+    ours = [pid for pid in zombies if _is_ours_to_bury(pid, owned)]
+    with contextlib.suppress(ChildProcessError):
+        return sum(os.waitpid(pid, os.WNOHANG)[0] == pid for pid in ours)
+    return 0
+
+
+def _is_ours_to_bury(pid: int, owned: Container[int]) -> bool:
+    return pid not in owned and _session(pid) != _session(0)
 
 
 def _living(pids: Iterable[int]) -> list[psutil.Process]:
