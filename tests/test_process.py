@@ -123,7 +123,9 @@ def is_alive(pid: int) -> bool:
 
 
 def zombies() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
+    """The dead that hotpipe has to bury: not those of pytest's own session, which other tests may have left."""
+    children = (child for child in psutil.Process().children() if os.getsid(child.pid) != os.getsid(0))
+    return [child for child in children if child.status() == psutil.STATUS_ZOMBIE]
 
 
 def own_descriptors() -> set[str]:
