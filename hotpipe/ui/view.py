@@ -71,7 +71,6 @@ class GenerationView:
 
     tree: str | None = None
     verified: bool = False
-    was_live: bool = False
 
 
 @dataclass(slots=True)
@@ -136,7 +135,7 @@ class View:
             case ServerStarting():
                 server.known(event.generation).tree = event.tree
             case ServerLive():
-                server.known(event.generation).was_live = True
+                server.known(event.generation)  # also where its start was not told
                 alive = {event.generation, server.generation}  # a process that reloads itself does not stop in between
                 server.generations = {n: each for n, each in server.generations.items() if n in alive}
                 server.generation, server.sockets = event.generation, event.sockets
