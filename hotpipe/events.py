@@ -14,6 +14,7 @@ Stream = Literal["stdout", "stderr"]
 Cause = Literal["event", "sweep", "poll"]
 StageStatus = Literal["passed", "failed", "timed_out", "cancelled", "cached", "skipped"]
 RunStatus = Literal["green", "red", "superseded"]
+Severity = Literal["error", "warning", "note"]
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -44,11 +45,12 @@ class RunStarted(Event, frozen=True, tag="run.started"):
 
 
 class StageStarted(Event, frozen=True, tag="stage.started"):
-    """A stage's process is alive."""
+    """A stage's process is alive; `kept`: since the run before, for what has changed does not concern it."""
 
     run: int
     stage: str
     command: str
+    kept: bool = False
 
 
 class StageOutput(Event, frozen=True, tag="stage.output"):
@@ -61,7 +63,11 @@ class StageOutput(Event, frozen=True, tag="stage.output"):
 
 
 class StageFinished(Event, frozen=True, tag="stage.finished"):
-    """A stage is over and its processes are dead; `exit_code` is -N where signal N ended it."""
+    """A stage is over and its processes are dead; `exit_code` is -N where signal N ended it.
+
+    `flaky`: it passed only after a retry. `allowed`: it failed, and may. `why`: what made it cached or skipped.
+    `findings`: how many stage.finding events there were.
+    """
 
     run: int
     stage: str
@@ -69,6 +75,27 @@ class StageFinished(Event, frozen=True, tag="stage.finished"):
     exit_code: int | None
     took_ms: float
     flaky: bool = False
+    allowed: bool = False
+    why: str = ""
+    findings: int = 0
+
+
+class StageFinding(Event, frozen=True, tag="stage.finding"):
+    """A place that a stage's output names, recognised as `tool` writes it; before the stage's stage.finished.
+
+    `path` is relative to the root where it lies in it, else as it was written; `line` and `column` count from 1. Null
+    is what the tool did not say; `code` is its name for the rule, "F401" say.
+    """
+
+    run: int
+    stage: str
+    tool: str
+    severity: Severity
+    path: str | None
+    line: int | None
+    column: int | None
+    code: str | None
+    message: str
 
 
 class RunFinished(Event, frozen=True, tag="run.finished"):
@@ -185,6 +212,19 @@ class ServerFailed(Event, frozen=True, tag="server.failed"):
     retry_ms: float | None = None
 
 
+class ConfigReloaded(Event, frozen=True, tag="config.reloaded"):
+    """What the configuration at `path` says now is in force."""
+
+    path: str
+
+
+class ConfigRejected(Event, frozen=True, tag="config.rejected"):
+    """The configuration at `path` has changed and is not valid; what was in force stays so."""
+
+    path: str
+    errors: tuple[str, ...]
+
+
 class Warned(Event, frozen=True, tag="warning"):
     """Something a user should know; `code` is for machines, `hint` the way out."""
 
@@ -198,9 +238,10 @@ class Ending(Event, frozen=True, tag="hotpipe.ending"):
 
 
 AnyEvent = (
-    WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinished | RunFinished
-    | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive | ServerVerified
-    | ServerDraining | ServerDiscarded | ServerStatus | ServerStopped | ServerFailed | Warned | Ending
+    WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinding | StageFinished
+    | RunFinished | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive | ServerVerified
+    | ServerDraining | ServerDiscarded | ServerStatus | ServerStopped | ServerFailed
+    | ConfigReloaded | ConfigRejected | Warned | Ending
 )  # fmt: skip
 Output = StageOutput | ServerOutput
 Emit = Callable[[AnyEvent], None]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotpipe.config import file, model
-from hotpipe.config.model import Config, Duration, Fault, Listen, Ready, Server, parse
+from hotpipe.config.model import Config, Duration, Fault, Listen, Ready, Server, Size, parse
 from hotpipe.errors import ConfigError, UsageError
 
 FORMS = '"auto", "notify", { http = "/healthz" }, { log = "regex" } or { after = "2s" }'
@@ -326,22 +326,63 @@ class TestValues:
             "server.web.needs: there is no stage 'lint'",
         ]
 
+    def test_keys_of_the_contract_that_do_not_work_yet_are_refused(self) -> None:
+        assert faults({"web": {"listen": "127.0.0.1:7777"}}) == ["web: unknown key"]
+
     @pytest.mark.parametrize(
-        "key",
+        "key, value, said",
         [
-            *("watch.poll", "gate.jobs", "gate.fail_fast", "web"),
-            *("stage.x.inputs", "stage.x.needs", "stage.x.retries", "stage.x.allow_failure", "stage.x.mutates"),
-            "stage.x.cache",
+            ("watch.poll", "sometimes", 'must be "auto" or "always" or "never"'),
+            ("gate.jobs", 0, "must be at least 1; for as many as there are CPUs, leave it out"),
+            ("gate.jobs", True, "expected an integer, got true or false"),
+            ("gate.cache_size", "2 GB", 'must be a size such as "512KB", "256MB" or "1GB"'),
+            ("gate.cache_size", 256, 'must be a size such as "512KB", "256MB" or "1GB"'),
+            ("stage.x.retries", -1, "must be from 0 to 100"),
+            ("stage.x.retries", 101, "must be from 0 to 100"),
+            ("stage.x.inputs", "*.py", """expected an array, got a string; write ["*.py"]"""),
+            ("stage.x.needs", ["y"], "there is no stage 'y'; there is x"),
+            ("stage.x.needs", ["x"], "a cycle: x needs x"),
+            ("stage.x.mutates", "yes", "expected true or false, got a string"),
         ],
     )
-    def test_keys_of_the_contract_that_do_not_work_yet_are_refused(self, key: str) -> None:
-        tables: dict[str, Any] = {"stage": {"x": {"run": "x"}}, "server": {"x": {"run": "x"}}}
+    def test_what_a_gate_cannot_do_is_said(self, key: str, value: object, said: str) -> None:
+        tables: dict[str, Any] = {"stage": {"x": {"run": "x"}}}
         *path, last = key.split(".")
         table = tables
         for part in path:
             table = table.setdefault(part, {})
-        table[last] = "x"
-        assert [said.partition(";")[0] for said in faults(tables)] == [f"{key}: unknown key"]
+        table[last] = value
+        assert faults(tables) == [f"{key}: {said}"]
+
+    def test_each_cycle_of_stages_is_told_once_with_the_way_round(self) -> None:
+        stages = {
+            "lint": {"run": "x", "needs": ["test"]},
+            "types": {"run": "x"},
+            "test": {"run": "x"},
+            "a": {"run": "x", "needs": ["b"]},
+            "b": {"run": "x", "needs": ["a"]},
+            "free": {"run": "x", "needs": ["b"]},
+        }
+        above = "; a stage without needs needs the one written above it: needs = [] frees it"
+        assert faults({"stage": stages}) == [
+            f"stage.lint.needs: a cycle: lint needs test needs types needs lint{above}",
+            "stage.a.needs: a cycle: a needs b needs a",
+        ]
+
+    def test_a_stage_needs_the_one_written_above_it_unless_it_says_otherwise(self) -> None:
+        stages = {
+            "lint": {"run": "x"},
+            "types": {"run": "x"},
+            "docs": {"run": "x", "needs": []},
+            "all": {"run": "x", "needs": ["types", "docs"]},
+        }
+        config = parse({"stage": stages})
+        assert isinstance(config, Config)
+        assert config.needs() == {"lint": (), "types": ("lint",), "docs": (), "all": ("types", "docs")}
+
+    @pytest.mark.parametrize("text", ["0B", "999B", "512KB", "256MB", "1GB", "1500MB"])
+    def test_sizes_are_written_as_they_are_read(self, text: str) -> None:
+        assert str(Size.of(text)) == text
 
     @pytest.mark.parametrize(
         "text, seconds", [("250ms", 0.25), ("2s", 2), ("5m", 300), ("1h", 3600), ("1.5s", 1.5), ("0s", 0)]
@@ -672,9 +713,20 @@ class TestDefaults:
     def test_are_those_of_the_contract(self) -> None:
         tables = model.to_tables(config({"stage": {"t": {"run": "x"}}, **serving()}))
         assert tables == {
-            "watch": {"paths": ["."], "ignore": [], "settle": "5ms"},
-            "gate": {"trigger": ".trigger"},
-            "stage": {"t": {"run": "x", "env": {}, "cwd": "."}},
+            "watch": {"paths": ["."], "ignore": [], "settle": "5ms", "poll": "auto"},
+            "gate": {"fail_fast": True, "cache_size": "256MB", "trigger": ".trigger"},
+            "stage": {
+                "t": {
+                    "run": "x",
+                    "needs": [],
+                    "env": {},
+                    "cwd": ".",
+                    "retries": 0,
+                    "allow_failure": False,
+                    "mutates": False,
+                    "cache": True,
+                }
+            },
             "server": {
                 "web": {
                     "run": "serve",
@@ -860,7 +912,7 @@ def fits(schema: dict[str, Any], value: object, root: dict[str, Any]) -> bool:
     return all(checks[keyword](said) for keyword, said in schema.items())
 
 
-KINDS = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
 
 
 class TestSchema:

@@ -16,6 +16,7 @@ import msgspec
 
 from hotpipe.config.listen import LISTEN_SCHEMA, NAME, KeyPath, Listen, SocketType, WrongPartsError, nearest
 from hotpipe.config.ready import DURATION_SCHEMA, READY_SCHEMA, Duration, Ready
+from hotpipe.config.size import SIZE_SCHEMA, Size
 
 __all__ = [
     "Config",
@@ -27,6 +28,7 @@ __all__ = [
     "Listen",
     "Ready",
     "Server",
+    "Size",
     "SocketType",
     "Stage",
     "StopSignal",
@@ -55,6 +57,7 @@ _WORDS = {
 }
 # `${port}` is the shell's own, and `%{url}` curl's: whoever writes these need not mean ours.
 _PLACEHOLDER = re.compile(r"(?<![$%])\{(?:(fd|host|port|addr|url)|fd:([^{}]*))\}")
+_MOST_RETRIES = 100
 _ADD_A_SOCKET = 'add listen = ["http::8000"], say'
 
 
@@ -73,21 +76,34 @@ class Watch(_Table, frozen=True):
     paths: tuple[str, ...] = (".",)
     ignore: tuple[str, ...] = ()
     settle: Duration = _seconds(0.005)
+    poll: Literal["auto", "always", "never"] = "auto"
 
 
 class Gate(_Table, frozen=True):
-    """How the stages run."""
+    """How the stages run: `jobs` at once (null: as many as there are CPUs)."""
 
+    jobs: int | None = None
+    fail_fast: bool = True
+    cache_size: Size = msgspec.field(default_factory=partial(Size, 256_000_000))
     trigger: str = ".trigger"
 
 
 class Stage(_Table, frozen=True):
-    """One check: `run` is a text for sh, or an argv."""
+    """One check: `run` is a text for sh, or an argv.
+
+    `needs` is null for the stage written above, `inputs` for every watched file; empty, both mean none.
+    """
 
     run: str | tuple[str, ...]
+    inputs: tuple[str, ...] | None = None
+    needs: tuple[str, ...] | None = None
     env: dict[str, str] = {}
     cwd: str = "."
     timeout: Duration | None = None
+    retries: int = 0
+    allow_failure: bool = False
+    mutates: bool = False
+    cache: bool = True
 
 
 class Hooks(_Table, frozen=True):
@@ -156,6 +172,15 @@ class Config(_Table, frozen=True):
     stage: dict[str, Stage] = {}
     server: dict[str, Server] = {}
 
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """The stages that each stage needs: those that it names, else the one written above it."""
+        names = tuple(self.stage)
+        above = dict(zip(names[1:], names, strict=False))
+        return {
+            name: stage.needs if stage.needs is not None else (above[name],) if name in above else ()
+            for name, stage in self.stage.items()
+        }
+
     def triggers(self) -> dict[str | None, str]:
         """The trigger of each server; where there is none, that of a second watcher of the user's own, under None."""
         if not self.server:
@@ -175,7 +200,8 @@ class Fault:
 def parse(tables: Mapping[str, Any]) -> Config | list[Fault]:
     """The configuration that `tables` (as tomllib gives them) stand for, or all that is wrong with them.
 
-    What depends on other keys is filled in: each server's strategy and trigger, the name of each of its sockets.
+    What depends on other keys is filled in: what each stage needs, each server's strategy and trigger, the name of each
+    of its sockets.
     """
     faults: list[Fault] = []
     config: Config = _table(Config, tables, (), faults)
@@ -187,7 +213,8 @@ def parse(tables: Mapping[str, Any]) -> Config | list[Fault]:
 def to_tables(config: Config) -> dict[str, Any]:
     """The configuration with all defaults filled in, as tables that TOML and JSON can hold.
 
-    A key whose default is "none" or "all" (`timeout`, `watchdog`, `needs`, `inputs`) is left out where it is not set.
+    A key whose default is "none", "all" or the machine's (`timeout`, `watchdog`, `inputs`, a server's `needs`, `jobs`)
+    is left out where it is not set.
     """
     resolved = _resolved(config)
     tables: dict[str, Any] = msgspec.to_builtins(resolved, enc_hook=str)
@@ -198,8 +225,10 @@ def to_tables(config: Config) -> dict[str, Any]:
 
 
 def _resolved(config: Config) -> Config:
-    servers = {name: _resolved_server(server, config.triggers()[name]) for name, server in config.server.items()}
-    return msgspec.structs.replace(config, server=servers)
+    needs, triggers = config.needs(), config.triggers()
+    stages = {name: msgspec.structs.replace(stage, needs=needs[name]) for name, stage in config.stage.items()}
+    servers = {name: _resolved_server(server, triggers[name]) for name, server in config.server.items()}
+    return msgspec.structs.replace(config, stage=stages, server=servers)
 
 
 def _resolved_server(server: Server, trigger: str) -> Server:
@@ -212,12 +241,12 @@ def schema() -> dict[str, Any]:
     """The JSON Schema of the configuration, for editors."""
 
     def written(kind: type) -> dict[str, Any]:
-        return dict(DURATION_SCHEMA) if kind is Duration else {}
+        return dict(DURATION_SCHEMA if kind is Duration else SIZE_SCHEMA if kind is Size else {})
 
     found: dict[str, Any] = msgspec.json.schema(Config, schema_hook=written)
-    for kind in (Watch, Stage, Server):
+    for kind in (Watch, Gate, Stage, Server):
         for field in msgspec.structs.fields(kind):
-            if field.type is Duration and field.default_factory is not msgspec.NODEFAULT:
+            if field.type in (Duration, Size) and field.default_factory is not msgspec.NODEFAULT:
                 found["$defs"][kind.__name__]["properties"][field.name]["default"] = str(field.default_factory())
     found["$defs"] |= {"Listen": LISTEN_SCHEMA, "Ready": READY_SCHEMA}
     found["$defs"]["Server"]["properties"]["ready"]["default"] = Ready().written()
@@ -308,8 +337,10 @@ def _contradictions(config: Config, faulty: Set[KeyPath]) -> Iterator[Fault]:
         for keys, faults in _SERVER_RULES:
             if not any((*at, key) in faulty for key in keys):
                 yield from faults(at, server)
+    yield from _gate_faults(config)
     if ("stage",) not in faulty:
         yield from _needs_faults(config, config.stage.keys() | {at[1] for at in faulty if at[0] == "stage"})
+        yield from _cycle_faults(config)
     yield from _address_faults(config)
     yield from _trigger_faults(config)
 
@@ -385,12 +416,49 @@ _SERVER_RULES: tuple[tuple[tuple[str, ...], Callable[[KeyPath, Server], Iterator
 )
 
 
+def _gate_faults(config: Config) -> Iterator[Fault]:
+    if config.gate.jobs is not None and config.gate.jobs < 1:
+        yield Fault(("gate", "jobs"), "must be at least 1; for as many as there are CPUs, leave it out")
+    for name, stage in config.stage.items():
+        if not 0 <= stage.retries <= _MOST_RETRIES:
+            yield Fault(("stage", name, "retries"), f"must be from 0 to {_MOST_RETRIES}")
+
+
 def _needs_faults(config: Config, stages: Set[str]) -> Iterator[Fault]:
-    for name, server in config.server.items():
-        for need in server.needs or ():
-            if need not in stages:
-                known = nearest(need, stages) or (f"; there is {', '.join(sorted(stages))}" if stages else "")
-                yield Fault(("server", name, "needs"), f"there is no stage {need!r}{known}")
+    for table, parts in (("stage", config.stage), ("server", config.server)):
+        for name, part in parts.items():
+            for need in part.needs or ():
+                if need not in stages:
+                    known = nearest(need, stages) or (f"; there is {', '.join(sorted(stages))}" if stages else "")
+                    yield Fault((table, name, "needs"), f"there is no stage {need!r}{known}")
+
+
+def _cycle_faults(config: Config) -> Iterator[Fault]:
+    """Each cycle once, at the stage of it that is written first."""
+    needs, order = config.needs(), list(config.stage)
+    told: set[str] = set()
+    for name in order:
+        cycle = _way_back(needs, name)
+        if cycle and told.isdisjoint(cycle):
+            told.update(cycle)
+            named = all(config.stage[stage].needs is not None for stage in cycle)
+            why = "" if named else "; a stage without needs needs the one written above it: needs = [] frees it"
+            yield Fault(("stage", name, "needs"), f"a cycle: {' needs '.join((*cycle, name))}{why}")
+
+
+def _way_back(needs: Mapping[str, tuple[str, ...]], start: str) -> list[str]:
+    """The stages on the shortest way from `start` to itself; none where there is none."""
+    ways = [[start]]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop(0)
+        for need in needs.get(way[-1], ()):
+            if need == start:
+                return way
+            if need not in seen:
+                seen.add(need)
+                ways.append([*way, need])
+    return []
 
 
 def _address_faults(config: Config) -> Iterator[Fault]:
