@@ -1,348 +1,77 @@
 """The machine of the gate: from changes to verdicts. Pure: `step(state, input, now) -> (state, actions)`.
 
-    Idle ──change──▶ Running ──last stage passed──▶ Confirming ──tree stands──▶ Touching ──touched──▶ Idle
-                       │  │                            │                           │
-       a stage failed  │  │ change                     │ change: a new run         │ cannot write
-                       ▼  ▼                            ▼                           ▼
-               Reviewing  Superseded ──all dead──▶ Running                     Untouched ──later──▶ (confirms)
-                │  │  │      │                                                     ▲
-         stands │  │  │      │ the same files undo run after run                   │
-                ▼  │  │      ▼                                                     │
-             Idle  │  │   Resting ──change, or time──▶ Running                     │ cannot write
-                   │  └─change──▶ Running                                          │
-                   └─stands, and a server has all that it needs──▶ TouchingSome ───┴──touched──▶ Idle
+    Idle ──change──▶ Running ──a sweep finds the tree as it was──▶ Touching ──touched──▶ Running, or Idle
+                     │  ▲  │                                            │
+              change │  │  │ change that undoes                         │ cannot write
+                     ▼  │  ▼                                            ▼
+              Superseded   Resting ──change, or time──▶ Running     Untouched ──later──▶ Running
+              (all dead)
 
 Invariant 1, *no stale green*: `Touch` of a trigger for tree T is asked for only if every stage that its server needs
-passed on T, no watched file was written since the run began (not even with the same content), and a sweep after the
-last stage found T on disk. The loop writes the triggers in the same breath in which the watcher says that nothing has
-happened since; else it answers `Disturbed`. One thing is let pass: a file that comes and goes within one burst of
+passed on T, nothing that concerns such a stage was written since it began (not even with the same content), and a sweep
+after its end found T on disk. The loop writes the triggers in the same breath in which the watcher says that nothing
+has happened since; else it answers `Disturbed`. One thing is let pass: a file that comes and goes within one burst of
 events (`tree/settle.py`) is taken for a scratch file of the stage's own; without that, tests that make one could never
-be green.
+be green. Nor is there a stale red: a failure is said at once, and the stages that a change concerns run again.
 
-Nor is there a stale red: a failure is said at once, and the stages run again if the tree turns out not to have stood.
+One run is for one tree. A change ends it, and begins the next; but only stages that the change concerns are cancelled
+and run again. The others go on, and verdicts that stand are kept. The exception is a stage that mutates: what changes
+while it is at work belongs to the run, whose tree is from then on the new one.
 
-Which triggers a run may touch, and which of them it need not, `plan` says. A run that is red touches those of the
-servers that do not need what failed or was skipped.
+Where triggers wait for less than all stages, they are touched as soon as what they wait for stands.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hotpipe.events import AnyEvent, RunFinished, RunStarted, RunStatus, StageFinished, StageStatus, Warned
-from hotpipe.gate import plan
+from hotpipe.events import AnyEvent, RunFinished, RunStarted, RunStatus, StageFinished, Warned, printable
+from hotpipe.gate import plan, triggers
+from hotpipe.gate.state import (
+    Action,
+    Adopt,
+    CancelStage,
+    Changed,
+    Confirm,
+    Confirmed,
+    Disturbed,
+    Emit,
+    Idle,
+    Input,
+    Keep,
+    Over,
+    Past,
+    Recall,
+    Recalled,
+    Reconfigured,
+    Requested,
+    Resting,
+    Run,
+    Running,
+    Spare,
+    StageEnded,
+    StartStage,
+    State,
+    Stopped,
+    Stopping,
+    Superseded,
+    Touch,
+    Touched,
+    TouchFailed,
+    Touching,
+    Untouched,
+    Vouch,
+    Wake,
+    Woken,
+)
+from hotpipe.gate.undone import some
 
 RETRY_S = 1.0  # between attempts to write a trigger
-PATIENCE = 8  # runs in a row that the same files may undo before the gate slows down
-LONGEST_REST_S = 30.0
 ECHO_S = 2.0  # so soon after a run, a change may be its echo: what the restarted server writes, say
+LATE_S = 0.3  # so long after the death of a stage, what it wrote may still be told
 MANY_ECHOES = 20  # in a row, of the same files; somebody who saves by hand is told as well, but never kept waiting
-
-
-class Run(Struct, frozen=True):
-    """One pass through the stages, on `tree`; `began` in seconds of the monotonic clock."""
-
-    number: int
-    tree: str
-    began: float
-    passed: frozenset[str] = frozenset()
-
-
-class Past(Struct, frozen=True):
-    """What outlives a run: the stages, the triggers and what each waits for, how many runs there were, what has changed
-    since the last green one, how often in a row the same files undid a run, and how often they changed at the heels of
-    one."""
-
-    stages: tuple[str, ...]
-    triggers: tuple[plan.Trigger, ...] = ()
-    runs: int = 0
-    since_green: frozenset[str] = frozenset()
-    undone_by: frozenset[str] = frozenset()
-    undone: int = 0
-    echoed_by: frozenset[str] = frozenset()
-    echoes: int = 0
-
-
-class Idle(Struct, frozen=True):
-    """Nothing to do since `since`."""
-
-    past: Past
-    since: float = -math.inf
-
-
-class Running(Struct, frozen=True):
-    """`stage` is at work."""
-
-    past: Past
-    run: Run
-    stage: str
-
-
-class Superseded(Struct, frozen=True):
-    """The tree changed under `run`: its `stage` is being stopped, and `tree` is next."""
-
-    past: Past
-    run: Run
-    stage: str
-    tree: str
-
-
-class Resting(Struct, frozen=True):
-    """The same files undid run after run, so a stage probably writes them: `tree` waits a while, or for a change."""
-
-    past: Past
-    tree: str
-    until: float
-
-
-class Confirming(Struct, frozen=True):
-    """All stages passed; a sweep looks whether the tree still stands."""
-
-    past: Past
-    run: Run
-
-
-class Reviewing(Struct, frozen=True):
-    """A stage failed, and that has been said; a sweep looks whether it failed on the tree that is still there."""
-
-    past: Past
-    run: Run
-
-
-class Touching(Struct, frozen=True):
-    """The tree stands; the triggers are being written."""
-
-    past: Past
-    run: Run
-
-
-class TouchingSome(Struct, frozen=True):
-    """A stage failed, and that has been said; the tree stands, and the triggers that did not need it are written."""
-
-    past: Past
-    run: Run
-
-
-class Untouched(Struct, frozen=True):
-    """The verdict is said, but a trigger could not be written: again at `retry_at`."""
-
-    past: Past
-    run: Run
-    retry_at: float
-
-
-class Stopping(Struct, frozen=True):
-    """The last stage is being stopped."""
-
-    past: Past
-    stage: str
-
-
-class Over(Struct, frozen=True):
-    """Nothing will happen any more."""
-
-    past: Past
-
-
-State = (
-    Idle
-    | Running
-    | Superseded
-    | Resting
-    | Confirming
-    | Reviewing
-    | Touching
-    | TouchingSome
-    | Untouched
-    | Stopping
-    | Over
-)
-
-
-class Changed(Struct, frozen=True):
-    """The tree differs at `paths`, and was written without a difference at `rewritten`; it is `tree` now."""
-
-    paths: tuple[str, ...]
-    rewritten: tuple[str, ...]
-    tree: str
-
-
-class Requested(Struct, frozen=True):
-    """Run now, whatever has changed."""
-
-    tree: str
-
-
-class StageEnded(Struct, frozen=True):
-    """A stage is over, and all its processes are dead."""
-
-    run: int
-    stage: str
-    status: StageStatus
-
-
-class Confirmed(Struct, frozen=True):
-    """A sweep is over; all that it found has been told before."""
-
-    run: int
-    tree: str
-
-
-class Touched(Struct, frozen=True):
-    """All triggers that were due are written: those of `servers`."""
-
-    run: int
-    servers: tuple[str | None, ...] = ()
-
-
-class Disturbed(Struct, frozen=True):
-    """Something happened in the tree just before the triggers were to be written; none was."""
-
-    run: int
-
-
-class TouchFailed(Struct, frozen=True):
-    """A trigger cannot be written; those of `servers` are."""
-
-    run: int
-    message: str
-    hint: str
-    servers: tuple[str | None, ...] = ()
-
-
-class Woken(Struct, frozen=True):
-    """The time that was asked for has come."""
-
-
-class Stopped(Struct, frozen=True):
-    """The gate is to end."""
-
-
-Input = Changed | Requested | StageEnded | Confirmed | Touched | Disturbed | TouchFailed | Woken | Stopped
-
-
-class StartStage(Struct, frozen=True):
-    """Answered by StageEnded."""
-
-    run: int
-    stage: str
-
-
-class CancelStage(Struct, frozen=True):
-    """Stop its whole process tree; answered by StageEnded."""
-
-    stage: str
-
-
-class Confirm(Struct, frozen=True):
-    """Sweep the tree; answered by Confirmed."""
-
-    run: int
-
-
-class Touch(Struct, frozen=True):
-    """Write the triggers that are due, if nothing has happened meanwhile; answered by Touched, Disturbed or TouchFailed
-    before any other input, for a change that got between would let a trigger seem untouched that is not.
-
-    None may be due: whether the run is green hangs on the same answer.
-    """
-
-    run: int
-    tree: str
-    due: tuple[plan.Due, ...] = ()
-
-
-class Wake(Struct, frozen=True):
-    """Answered by Woken at `at`, or by nothing if another Wake comes first."""
-
-    at: float
-
-
-class Emit(Struct, frozen=True):
-    """Tell the faces."""
-
-    event: AnyEvent
-
-
-Action = StartStage | CancelStage | Confirm | Touch | Wake | Emit
-
-
-class _Step(Struct):
-    """The actions of one step, while it is being decided."""
-
-    now: float
-    actions: list[Action] = []
-
-    def start(self, past: Past, tree: str) -> State:
-        """A new run: its first stage, or straight to the sweep where there are no stages."""
-        run = Run(past.runs + 1, tree, self.now)
-        past = replace(past, runs=run.number)
-        self.emit(RunStarted(run=run.number, tree=tree, changed=tuple(sorted(past.since_green))))
-        return self.proceed(past, run, None)
-
-    def proceed(self, past: Past, run: Run, stage: str | None) -> State:
-        """Go on after `stage`."""
-        following = plan.following(past.stages, stage)
-        if following is None:
-            self.actions.append(Confirm(run.number))
-            return Confirming(past, run)
-        self.actions.append(StartStage(run.number, following))
-        return Running(past, run, following)
-
-    def touch(self, past: Past, run: Run) -> None:
-        self.actions.append(Touch(run.number, run.tree, plan.due(past.triggers, past.stages, run.passed)))
-
-    def finish(self, run: Run, status: RunStatus) -> None:
-        took_ms = round((self.now - run.began) * 1e3, 3)
-        self.emit(RunFinished(run=run.number, status=status, took_ms=took_ms))
-
-    def fail(self, past: Past, run: Run, stage: str) -> State:
-        for skipped in plan.after(past.stages, stage):
-            self.emit(StageFinished(run=run.number, stage=skipped, status="skipped", exit_code=None, took_ms=0.0))
-        self.finish(run, "red")
-        self.actions.append(Confirm(run.number))
-        return Reviewing(past, run)
-
-    def renew(self, past: Past, run: Run, tree: str) -> State:
-        """The run is void: another one."""
-        self.finish(run, "superseded")
-        return self.start_or_rest(past, tree)
-
-    def start_or_rest(self, past: Past, tree: str) -> State:
-        """At once, or after a rest where the same files keep undoing every run."""
-        if past.undone < PATIENCE:
-            return self.start(past, tree)
-        if past.undone == PATIENCE:
-            self.emit(
-                Warned(
-                    code="run.undone",
-                    message=f"{_some(past.undone_by)}: written during {PATIENCE} runs in a row, none of which counts",
-                    hint="if a stage writes it, add it to ignore under [watch]; the next runs wait a little",
-                )
-            )
-        until = self.now + min(2.0 ** (past.undone - PATIENCE), LONGEST_REST_S)
-        self.actions.append(Wake(until))
-        return Resting(past, tree, until)
-
-    def heed_echo(self, past: Past, given: Changed) -> Past:
-        """Count a change that came at the heels of a run, and say so when there have been too many of them."""
-        by = frozenset(given.paths)
-        past = replace(past, echoed_by=by, echoes=past.echoes + 1 if by == past.echoed_by else 1)
-        if past.echoes == MANY_ECHOES:
-            self.emit(
-                Warned(
-                    code="run.echoed",
-                    message=f"{_some(by)}: changed right after each of the last {MANY_ECHOES} runs",
-                    hint="if a server writes it when it starts, add it to ignore under [watch]",
-                )
-            )
-        return past
-
-    def emit(self, event: AnyEvent) -> None:
-        self.actions.append(Emit(event))
 
 
 def step(state: State, given: Input, now: float) -> tuple[State, Sequence[Action]]:
@@ -353,19 +82,186 @@ def step(state: State, given: Input, now: float) -> tuple[State, Sequence[Action
             after = _changed(state, given, deciding)
         case Requested():
             after = _requested(state, given, deciding)
-        case Stopped():
-            after = _stopped(state, deciding)
-        case Woken():
-            after = _woken(state, deciding)
+        case Reconfigured():
+            after = _reconfigured(state, given, deciding)
+        case Recalled():
+            after = _recalled(state, given, deciding)
         case StageEnded():
             after = _stage_ended(state, given, deciding)
         case Confirmed():
             after = _confirmed(state, given, deciding)
         case Touched() | Disturbed() | TouchFailed():
             after = _touch_answered(state, given, deciding)
+        case Woken():
+            after = _woken(state, deciding)
+        case Stopped():
+            after = _stopped(state, deciding)
         case _:
             assert_never(given)
     return after, deciding.actions
+
+
+class _Step(Struct):
+    """The actions of one step, while it is being decided."""
+
+    now: float
+    actions: list[Action] = []
+
+    # A run, from its start to its verdict.
+
+    def start(self, past: Past, tree: str, carried: Run | None = None) -> State:
+        """A new run, with what stands of the one before and what is still at work."""
+        working = carried.working if carried else frozenset[str]()
+        passed = past.passed | (carried.passed if carried else frozenset())
+        failed = past.failed | (carried.failed if carried else frozenset())
+        doubtful = carried.doubtful if carried else frozenset[str]()
+        past = replace(past, runs=past.runs + 1)
+        self.emit(RunStarted(run=past.runs, tree=tree, changed=tuple(sorted(map(printable, past.since_green)))))
+        self.actions.extend(Adopt(past.runs, stage) for stage in past.graph.in_order(working))
+        for stage in past.graph.in_order(passed | failed):
+            self.actions.append((Spare if stage in past.spared else Keep)(past.runs, stage))
+        run = Run(past.runs, tree, self.now, working, passed=passed, failed=failed, doubtful=doubtful, ran=working)
+        return self.proceed(past, run)
+
+    def proceed(self, past: Past, run: Run) -> State:
+        """Whatever can be done next."""
+        run = self.skip_blocked(past, run)
+        run = self.ask(past, run)
+        past, run = self.start_stages(past, run)
+        if run.working or run.dying or run.waiting(past.graph):
+            return self.look_early(past, run)
+        return self.conclude(past, run)
+
+    def skip_blocked(self, past: Past, run: Run) -> Run:
+        blocked = plan.blocked(past.graph, run.waiting(past.graph), run.failed) if run.failed else {}
+        for stage, by in blocked.items():
+            self.skip(run, stage, f"{by}, which it needs, has failed")
+        return replace(run, skipped=run.skipped | blocked.keys())
+
+    def ask(self, past: Past, run: Run) -> Run:
+        """Whether those that could start are remembered; whoever is to run again is not asked about."""
+        able = plan.ready(past.graph, run.waiting(past.graph) - run.asked, run.passed)
+        self.actions.extend(Recall(run.number, stage) for stage in able if stage not in past.again)
+        return replace(run, asked=run.asked.union(able), missed=run.missed.union(past.again.intersection(able)))
+
+    def start_stages(self, past: Past, run: Run) -> tuple[Past, Run]:
+        """As many as there are jobs, once it is known of all that could start whether they have to."""
+        waiting = run.waiting(past.graph)
+        if waiting & run.asked - run.missed:
+            return past, run
+        free = past.graph.jobs - len(run.working) - len(run.dying)
+        chosen = plan.ready(past.graph, waiting & run.missed, run.passed)[: max(free, 0)]
+        for stage in chosen:
+            self.actions.append(StartStage(run.number, stage, past.changed.get(stage) or None))
+        past = replace(past, again=past.again.difference(chosen))
+        return past, replace(run, working=run.working.union(chosen), ran=run.ran.union(chosen))
+
+    def look_early(self, past: Past, run: Run) -> State:
+        """A trigger that does not wait for what is still to come need not wait either."""
+        waiting = triggers.due(past.triggers, past.graph.stages, run.passed)
+        if run.sweep is None and any(due.server not in run.tried for due in waiting):
+            return self.confirm(past, run)
+        return Running(past, run)
+
+    def conclude(self, past: Past, run: Run) -> State:
+        """All stages are over."""
+        if run.failed and run.told is None:
+            run = self.tell(run, "red")
+        if run.sweep is not None:
+            return Running(past, run)
+        due = triggers.due(past.triggers, past.graph.stages, past.passed)
+        if run.told is None or not _stands(past, run) or any(each.server not in run.tried for each in due):
+            return self.confirm(past, run)
+        return self.retry_later(past, run) if due else self.settle(past)
+
+    def settle(self, past: Past) -> State:
+        return Idle(replace(past, undone=past.undone.settled()), self.now)
+
+    def retry_later(self, past: Past, run: Run) -> State:
+        self.actions.append(Wake(self.now + RETRY_S))
+        return Untouched(past, run, self.now + RETRY_S)
+
+    def confirm(self, past: Past, run: Run) -> State:
+        """Have the tree swept, which vouches for the verdicts there are by now."""
+        past = replace(past, sweeps=past.sweeps + 1)
+        self.actions.append(Confirm(past.sweeps))
+        return Running(past, replace(run, sweep=past.sweeps, vouches=run.passed | run.failed))
+
+    def touch(self, past: Past, run: Run) -> State:
+        due = triggers.due(past.triggers, past.graph.stages, past.passed)
+        self.actions.append(Touch(run.number, run.tree, due))
+        return Touching(past, run)
+
+    def fail_fast(self, past: Past, run: Run, failed: str) -> Run:
+        """The first failure ends the rest of the run."""
+        why = f"{failed} has failed"
+        waiting = past.graph.in_order(run.waiting(past.graph))
+        for stage in waiting:
+            self.skip(run, stage, why)
+        run = self.cancel(run, run.working)
+        return replace(run, skipped=run.skipped | run.dying | frozenset(waiting))
+
+    # A run that is void.
+
+    def shake(self, run: Run, lost: frozenset[str]) -> Run:
+        """The run without the verdicts of `lost`, and with those of them that are at work being stopped."""
+        run = self.cancel(run, run.working & lost)
+        return replace(run, passed=run.passed - lost, failed=run.failed - lost, sweep=None)
+
+    def supersede(self, past: Past, run: Run, tree: str) -> State:
+        """Another run, once nobody is left of whom it would be in the way."""
+        if past.undone.excess > 0:
+            run = self.cancel(run, run.working)
+        return Superseded(past, run, tree) if run.dying else self.renew(past, run, tree)
+
+    def renew(self, past: Past, run: Run, tree: str) -> State:
+        if run.told is None:
+            self.tell(run, "superseded")
+        return self.rest(past, tree) if past.undone.excess > 0 else self.start(past, tree, run)
+
+    def rest(self, past: Past, tree: str) -> State:
+        """Not at once again: run after run was undone."""
+        undone, until = past.undone, self.now + past.undone.rest_s
+        message, hint = undone.accusation()
+        if undone.excess == 1:
+            self.emit(Warned(code="run.undone", message=message, hint=hint))
+        if until == float("inf"):
+            self.emit(
+                Warned(code="run.given_up", message=f"{message}; the next run waits for another change", hint=hint)
+            )
+        else:
+            self.actions.append(Wake(until))
+        return Resting(past, tree, self.now, until)
+
+    # Words.
+
+    def cancel(self, run: Run, stages: frozenset[str]) -> Run:
+        self.actions.extend(CancelStage(stage) for stage in sorted(stages))
+        return replace(run, working=run.working - stages, dying=run.dying | stages)
+
+    def skip(self, run: Run, stage: str, why: str) -> None:
+        self.emit(StageFinished(run=run.number, stage=stage, status="skipped", exit_code=None, took_ms=0.0, why=why))
+
+    def tell(self, run: Run, status: RunStatus) -> Run:
+        took_ms = round((self.now - run.began) * 1e3, 3)
+        self.emit(RunFinished(run=run.number, status=status, took_ms=took_ms))
+        return replace(run, told=status)
+
+    def heed_echo(self, past: Past, paths: Iterable[str]) -> Past:
+        """Count a change that came at the heels of a run, and say so when there have been too many of them."""
+        by = frozenset(paths)
+        past = replace(past, echoed_by=by, echoes=past.echoes + 1 if by == past.echoed_by else 1)
+        if past.echoes == MANY_ECHOES:
+            message = f"{some(by)}: changed right after each of the last {MANY_ECHOES} runs"
+            hint = "if a server writes it when it starts, add it to ignore under [watch]"
+            self.emit(Warned(code="run.echoed", message=message, hint=hint))
+        return past
+
+    def emit(self, event: AnyEvent) -> None:
+        self.actions.append(Emit(event))
+
+
+# What each input does, in the order in which a run meets them.
 
 
 def _changed(state: State, given: Changed, deciding: _Step) -> State:
@@ -375,155 +271,229 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
     match state:
         case Idle() | Resting() | Untouched() if not given.paths:
             return replace(state, past=past)
-        case Resting() if past.undone_by.issuperset(given.paths):
+        case Resting(_, _, since) if past.undone.by.issuperset(given.paths) and deciding.now - since < LATE_S:
             return replace(state, past=past, tree=given.tree)
-        case Idle(_, since) if deciding.now - since < ECHO_S:
-            return deciding.start(_settled(deciding.heed_echo(past, given)), given.tree)
-        case Idle() | Resting() | Untouched():
-            return deciding.start(replace(_settled(past), echoes=0), given.tree)
-        case Running():
-            deciding.actions.append(CancelStage(state.stage))
-            return Superseded(_undone(past, given), state.run, state.stage, given.tree)
-        case Superseded():
-            return replace(state, past=past, tree=given.tree)
-        case Confirming() | Touching():
-            return deciding.renew(_undone(past, given), state.run, given.tree)
-        case Reviewing() | TouchingSome():
-            return deciding.start_or_rest(_undone(past, given), given.tree)
+        case Idle(_, since):
+            is_echo = deciding.now - since < ECHO_S
+            past = deciding.heed_echo(past, given.paths) if is_echo else replace(past, echoes=0)
+            return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
+        case Resting() | Untouched():
+            return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
+        case Running() | Touching():
+            return _disturbed_run(state, past, given, deciding)
+        case Superseded(before, run):
+            run = deciding.shake(run, _lost(before, run, given))
+            return Superseded(past, run, given.tree)
         case _:
             assert_never(state)
+
+
+def _disturbed_run(state: Running | Touching, past: Past, given: Changed, deciding: _Step) -> State:
+    run, lost = state.run, _lost(state.past, state.run, given)
+    mutating = frozenset(stage for stage in run.working if past.graph.nodes[stage].mutates)
+    if not lost and given.tree == run.tree:
+        return Running(past, run)
+    if mutating:
+        run = deciding.shake(run, lost - mutating)
+        afresh = replace(run, tree=given.tree, skipped=frozenset(), asked=frozenset(), missed=frozenset())
+        return deciding.proceed(past, afresh)
+    if lost and run.told is None:
+        past = replace(past, undone=past.undone.once_more((*given.paths, *given.rewritten), run.ran))
+    return deciding.supersede(past, deciding.shake(run, lost), given.tree)
+
+
+def _lost(before: Past, run: Run, given: Changed) -> frozenset[str]:
+    """The stages at work, and the verdicts, that a change ends. What stands does not mind that a file was written with
+    the same content; what no sweep has vouched for might have read something else in between."""
+    graph = before.graph
+    differing = plan.concerned(graph, given.paths)
+    written = plan.concerned(graph, (*given.paths, *given.rewritten)) if given.rewritten else differing
+    return (run.working | run.passed | run.failed) & (differing | (written - before.passed - before.failed))
 
 
 def _requested(state: State, given: Requested, deciding: _Step) -> State:
+    if isinstance(state, Stopping | Over):
+        return state
+    again = plan.with_dependents(state.past.graph, given.again)
+    past = _without(replace(state.past, again=state.past.again | again, undone=state.past.undone.settled()), again)
     match state:
-        case Idle() | Resting() | Untouched() | Reviewing() | TouchingSome():
-            return deciding.start(state.past, given.tree)
-        case Running():
-            deciding.actions.append(CancelStage(state.stage))
-            return Superseded(state.past, state.run, state.stage, given.tree)
-        case Confirming() | Touching() | Superseded() | Stopping() | Over():
+        case Idle() | Resting() | Untouched():
+            past = past if given.changed is None else _only(past, given.changed)
+            return deciding.start(past, given.tree)
+        case Running() | Touching() if not again:
             return state
+        case Running() | Touching():
+            return deciding.supersede(past, deciding.shake(state.run, again), given.tree)
+        case Superseded(_, run, tree):
+            return Superseded(past, deciding.shake(run, again), tree)
         case _:
             assert_never(state)
+
+
+def _only(past: Past, paths: frozenset[str]) -> Past:
+    """Nothing but these files is in question: what they do not concern counts as passed."""
+    spared = past.graph.stages - plan.concerned(past.graph, paths)
+    changed = {name: plan.own(node, paths) for name, node in past.graph.nodes.items()}
+    return replace(past, passed=past.passed | spared, spared=spared, changed=changed)
+
+
+def _reconfigured(state: State, given: Reconfigured, deciding: _Step) -> State:
+    if isinstance(state, Stopping | Over):
+        return state
+    lost = plan.with_dependents(state.past.graph, given.redefined) | plan.with_dependents(given.graph, given.redefined)
+    changed = {name: paths for name, paths in state.past.changed.items() if name not in given.redefined}
+    renewed = triggers.renewed(state.past.triggers, given.triggers, given.altered)
+    past = replace(state.past, graph=given.graph, triggers=renewed, changed=changed)
+    past = _without(replace(past, undone=past.undone.settled()), lost)
+    match state:
+        case Idle() | Resting() | Untouched():
+            return deciding.start(past, given.tree)
+        case Running() | Touching():
+            return deciding.supersede(past, deciding.shake(state.run, lost), given.tree)
+        case Superseded(_, run, tree):
+            return Superseded(past, deciding.shake(run, lost), tree)
+        case _:
+            assert_never(state)
+
+
+def _recalled(state: State, given: Recalled, deciding: _Step) -> State:
+    if not isinstance(state, Running):
+        return state
+    past, run = state.past, state.run
+    if given.stage not in run.waiting(past.graph):
+        return state
+    if not given.hit:
+        return deciding.proceed(past, replace(run, missed=run.missed | {given.stage}))
+    past = _passed(past, frozenset({given.stage}))
+    return deciding.proceed(past, replace(run, passed=run.passed | {given.stage}))
+
+
+def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
+    match state:
+        case Running(past, run) | Touching(past, run):
+            run = _after_end(past, run, given)
+            if past.graph.fail_fast and given.stage in run.failed - state.run.failed:
+                run = deciding.fail_fast(past, run, given.stage)
+            return deciding.proceed(past, run)
+        case Superseded(past, run, tree):
+            run = _after_end(past, run, given)
+            return Superseded(past, run, tree) if run.dying else deciding.renew(past, run, tree)
+        case Stopping(past, left):
+            return Stopping(past, left - {given.stage}) if left - {given.stage} else Over(past)
+        case _:
+            return state
+
+
+def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
+    """The run with the verdict, unless the stage was being stopped."""
+    stage = frozenset({given.stage})
+    if given.stage not in run.working:
+        return replace(run, dying=run.dying - stage)
+    run = replace(run, working=run.working - stage)
+    is_good = given.status == "passed"
+    if is_good and not given.flaky:
+        return replace(run, passed=run.passed | stage)
+    if is_good or past.graph.nodes[given.stage].allow_failure:
+        return replace(run, passed=run.passed | stage, doubtful=run.doubtful | stage)
+    return replace(run, failed=run.failed | stage)
+
+
+def _confirmed(state: State, given: Confirmed, deciding: _Step) -> State:
+    if not isinstance(state, Running) or state.run.sweep != given.sweep:
+        return state
+    past, run = state.past, replace(state.run, sweep=None)
+    if given.tree != run.tree:  # the difference would have been told before: a defect, but never a stale green
+        return deciding.supersede(_without(past, past.graph.stages), deciding.shake(run, run.over), given.tree)
+    past = _vouched(past, run, deciding)
+    due = triggers.due(past.triggers, past.graph.stages, past.passed)
+    if _stands(past, run) and run.told is None:
+        return deciding.touch(past, run)
+    if any(each.server not in run.tried for each in due):
+        return deciding.touch(past, run)
+    return deciding.proceed(past, run)
+
+
+def _vouched(past: Past, run: Run, deciding: _Step) -> Past:
+    """The verdicts that the sweep has vouched for stand from now on."""
+    passed = run.vouches & run.passed
+    if clean := passed - run.doubtful - past.passed:
+        deciding.actions.append(Vouch(clean))
+    past = _passed(past, clean)
+    return replace(past, passed=past.passed | passed, failed=past.failed | (run.vouches & run.failed))
+
+
+def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deciding: _Step) -> State:
+    if not isinstance(state, Touching) or state.run.number != given.run:
+        return state
+    past, run = state.past, state.run
+    if isinstance(given, Disturbed):
+        return deciding.proceed(past, run)
+    is_unwritable = isinstance(given, TouchFailed)
+    if isinstance(given, TouchFailed) and not past.is_told_unwritable:
+        deciding.emit(Warned(code="trigger.unwritable", message=given.message, hint=given.hint))
+    touched = triggers.touched(past.triggers, given.servers)
+    past = replace(past, triggers=touched, is_told_unwritable=is_unwritable)
+    if is_unwritable:
+        due = triggers.due(past.triggers, past.graph.stages, past.passed)
+        run = replace(run, tried=run.tried.union(each.server for each in due))
+    if not _stands(past, run):
+        return deciding.proceed(past, run)
+    if run.told is None:
+        run, past = deciding.tell(run, "green"), replace(past, since_green=frozenset())
+    return deciding.retry_later(past, run) if is_unwritable else deciding.settle(past)
+
+
+def _woken(state: State, deciding: _Step) -> State:
+    match state:
+        case Resting(past, tree, _, until) if deciding.now >= until:
+            return deciding.start(past, tree)
+        case Untouched(past, run, retry_at) if deciding.now >= retry_at:
+            return deciding.confirm(past, replace(run, tried=frozenset()))
+        case _:
+            return state
 
 
 def _stopped(state: State, deciding: _Step) -> State:
     match state:
-        case Running():
-            deciding.actions.append(CancelStage(state.stage))
-            return Stopping(state.past, state.stage)
-        case Superseded():
-            return Stopping(state.past, state.stage)
+        case Running(past, run) | Touching(past, run) | Superseded(past, run) if run.working or run.dying:
+            run = deciding.cancel(run, run.working)
+            return Stopping(past, run.dying)
         case Stopping():
             return state
         case _:
             return Over(state.past)
 
 
-def _woken(state: State, deciding: _Step) -> State:
-    match state:
-        case Resting() if deciding.now >= state.until:
-            return deciding.start(state.past, state.tree)
-        case Untouched() if deciding.now >= state.retry_at:
-            deciding.actions.append(Confirm(state.run.number))
-            return state
-        case _:
-            return state
+# What is known of verdicts.
 
 
-def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
-    match state:
-        case Running(past, run, stage) if (run.number, stage) == (given.run, given.stage):
-            if given.status == "passed":
-                return deciding.proceed(past, replace(run, passed=run.passed | {stage}), stage)
-            return deciding.fail(past, run, stage)
-        case Superseded(past, run, stage) if (run.number, stage) == (given.run, given.stage):
-            return deciding.renew(past, run, state.tree)
-        case Stopping(past, stage) if stage == given.stage:
-            return Over(past)
-        case _:
-            return state
-
-
-def _confirmed(state: State, given: Confirmed, deciding: _Step) -> State:
-    """A tree that is not the run's cannot be: the difference would have been told before."""
-    match state:
-        case Confirming(past, run) if run.number == given.run:
-            if given.tree != run.tree:
-                return deciding.renew(past, run, given.tree)
-            deciding.touch(past, run)
-            return Touching(past, run)
-        case Reviewing(past, run) | Untouched(past, run) if run.number == given.run:
-            if given.tree != run.tree:
-                return deciding.start_or_rest(past, given.tree)
-            if not plan.due(past.triggers, past.stages, run.passed):
-                return Idle(past, deciding.now)
-            deciding.touch(past, run)
-            return TouchingSome(past, run) if isinstance(state, Reviewing) else state
-        case _:
-            return state
-
-
-def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deciding: _Step) -> State:
-    if not isinstance(state, Touching | TouchingSome | Untouched) or state.run.number != given.run:
-        return state
-    match given:
-        case Disturbed():
-            return _disturbed(state, deciding)
-        case Touched():
-            past = _touched(state, given.servers, deciding)
-            return Idle(past, deciding.now)
-        case TouchFailed():
-            if not isinstance(state, Untouched):  # then it has been said
-                deciding.emit(Warned(code="trigger.unwritable", message=given.message, hint=given.hint))
-            past = _touched(state, given.servers, deciding)
-            return _try_later(past, state.run, deciding)
-        case _:
-            assert_never(given)
-
-
-def _disturbed(state: Touching | TouchingSome | Untouched, deciding: _Step) -> State:
-    deciding.actions.append(Confirm(state.run.number))
-    match state:
-        case Touching(past, run):
-            return Confirming(past, run)
-        case TouchingSome(past, run):
-            return Reviewing(past, run)
-        case Untouched():
-            return state
-        case _:
-            assert_never(state)
-
-
-def _touched(state: Touching | TouchingSome | Untouched, servers: tuple[str | None, ...], deciding: _Step) -> Past:
-    """What is past when the triggers of `servers` are written; where no verdict has been said, it is: green."""
-    past = replace(state.past, triggers=plan.touched(state.past.triggers, servers))
-    if not isinstance(state, Touching):
-        return past
-    deciding.finish(state.run, "green")
-    return replace(past, since_green=frozenset())
-
-
-def _try_later(past: Past, run: Run, deciding: _Step) -> State:
-    deciding.actions.append(Wake(deciding.now + RETRY_S))
-    return Untouched(past, run, deciding.now + RETRY_S)
+def _stands(past: Past, run: Run) -> bool:
+    """Whether all stages are over, and every verdict stands."""
+    return not (run.working or run.dying or run.waiting(past.graph)) and run.over <= (
+        past.passed | past.failed | run.skipped
+    )
 
 
 def _noted(past: Past, paths: tuple[str, ...]) -> Past:
-    triggers = plan.changed(past.triggers, paths)
-    return replace(past, since_green=past.since_green | frozenset(paths), triggers=triggers)
+    """The past after a change of these paths."""
+    past = replace(
+        past,
+        since_green=past.since_green.union(paths),
+        triggers=triggers.changed(past.triggers, paths),
+        changed={name: more | plan.own(past.graph.nodes[name], paths) for name, more in past.changed.items()},
+    )
+    lost = plan.concerned(past.graph, paths)
+    return replace(past, passed=past.passed - lost, failed=past.failed - lost, spared=past.spared - lost)
 
 
-def _undone(past: Past, given: Changed) -> Past:
-    by = frozenset(given.paths) | frozenset(given.rewritten)
-    return replace(past, undone_by=by, undone=past.undone + 1 if by == past.undone_by else 1)
+def _without(past: Past, stages: frozenset[str]) -> Past:
+    """The past without the verdicts of these stages: the next pass looks at all of their inputs."""
+    changed = {name: paths for name, paths in past.changed.items() if name not in stages}
+    kept = {"passed": past.passed - stages, "failed": past.failed - stages, "spared": past.spared - stages}
+    return replace(past, changed=changed, **kept)
 
 
-def _settled(past: Past) -> Past:
-    return replace(past, undone_by=frozenset(), undone=0)
-
-
-def _some(paths: frozenset[str]) -> str:
-    """The first few of them."""
-    first, more = sorted(paths)[:3], len(paths) - 3
-    return f"{', '.join(first)} and {more} more" if more > 0 else ", ".join(first)
+def _passed(past: Past, stages: frozenset[str]) -> Past:
+    """The past after these stages have passed, and that stands."""
+    changed = past.changed | dict.fromkeys(stages, frozenset[str]())
+    return replace(past, passed=past.passed | stages, changed=changed)

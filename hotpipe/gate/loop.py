@@ -1,8 +1,8 @@
 """Does what the gate's machine says, and tells it what came of that.
 
 How it works: one task owns the state. Everything that happens is put into one inbox, in order; the task takes an input,
-steps the machine and performs the actions. Stages and sweeps run beside it and answer through the inbox; what a touch
-came to is answered on the spot.
+steps the machine and performs the actions. Stages and sweeps run beside it and answer through the inbox; what is known
+at once, or what a touch came to, is answered on the spot.
 """
 
 import contextlib
@@ -10,130 +10,233 @@ import math
 import os
 import time
 from collections import deque
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, assert_never
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from hotpipe import trigger
 from hotpipe.config.file import Project
-from hotpipe.config.model import Config
+from hotpipe.config.model import Config, Stage
 from hotpipe.errors import TriggerError
 from hotpipe.events import ChangeDetected, Emit, TriggerTouched, Warned, printable
-from hotpipe.gate import cycle, plan, stage
+from hotpipe.gate import command, cycle, plan, state
+from hotpipe.gate.cache import Cache
+from hotpipe.gate.listed import Listed
+from hotpipe.gate.memory import Memory
+from hotpipe.gate.stage import Work
+from hotpipe.gate.triggers import Due, Trigger
+from hotpipe.gate.undone import some
 from hotpipe.process.system import Processes
 from hotpipe.tree.globs import Globs
+from hotpipe.tree.identity import Entry
 from hotpipe.tree.watcher import Change
 
-_NOT_READ_AGAIN = Warned(
-    code="config.stale",
-    message="the configuration has changed; what is in force is what it said when hotpipe started",
-    hint="end it (Ctrl-C, or `hotpipe stop`), and start it again",
-)
+_MOST_EXECUTIONS = 3  # of a stage that mutates, in one run: the last should find nothing left to do
 
 
 class Tree(Protocol):
-    """What the gate asks of the watched tree: `Watcher`, or `Still` for a single check."""
+    """What the gate asks of the watched tree."""
 
     @property
     def tree(self) -> str: ...
+    @property
+    def entries(self) -> Mapping[str, Entry]: ...
     async def confirm(self) -> str: ...
     def still(self) -> bool: ...
 
 
-class Gate:
-    """The gate of one project. `run` it in a task; `changed`, `request` and `stop` may be called from any task."""
+class Setting(NamedTuple):
+    """What a gate works with. `cache` keeps passes on disk (null: nowhere), `usual_ms` says how long stages take."""
 
-    def __init__(self, project: Project, processes: Processes, emit: Emit, touches: dict[str | None, str]) -> None:
+    processes: Processes
+    emit: Emit
+    cache: Cache | None = None
+    usual_ms: Mapping[str, float] = {}  # noqa: RUF012 - never written
+
+
+class Gate:
+    """The gate of one project. `run` it in a task; the other methods may be called from any task."""
+
+    def __init__(self, project: Project, touches: dict[str | None, str], setting: Setting) -> None:
         """`touches` says which triggers to write: {server (None for none): path relative to the root}. What a server
         needs, and what concerns it, its configuration says."""
         self._project = project
-        self._processes = processes
-        self._emit = emit
+        self._setting = setting
+        self._emit = setting.emit
         self._touches = touches
-        triggers = tuple(_trigger(project.config, server) for server in touches)
-        self._state: cycle.State = cycle.Idle(cycle.Past(tuple(project.config.stage), triggers))
-        self._send, self._inbox = anyio.create_memory_object_stream[cycle.Input](math.inf)
-        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._memory = Memory(project, setting.cache, setting.emit)
+        past = state.Past(_graph(project.config, setting.usual_ms), _triggers(project.config, touches))
+        self._state: state.State = state.Idle(past)
+        self._send, self._inbox = anyio.create_memory_object_stream[state.Input | _Ended | _Reload](math.inf)
+        self._works: dict[str, Work] = {}
+        self._written: dict[str, set[str]] = {}  # what has changed while a stage that mutates was at work
         self._alarm = anyio.CancelScope()
         self._sweep = anyio.CancelScope()
 
     def changed(self, change: Change) -> None:
         """The tree is different."""
-        paths = tuple(map(printable, change.delta.changed))
+        paths, rewritten = change.delta
         if paths:
-            self._emit(ChangeDetected(paths=paths, cause=change.cause))
-        if os.path.relpath(self._project.file, self._project.root) in change.delta.changed:
-            self._emit(_NOT_READ_AGAIN)
-        self._tell(cycle.Changed(paths, tuple(map(printable, change.delta.touched)), change.tree))
+            self._emit(ChangeDetected(paths=tuple(map(printable, paths)), cause=change.cause))
+        for written in self._written.values():
+            written.update(paths)
+        self._tell(state.Changed(paths, rewritten, change.tree))
 
-    def request(self, tree: str) -> None:
-        """Run the stages, whatever has changed."""
-        self._tell(cycle.Requested(tree))
+    def request(self, tree: str, changed: frozenset[str] | None = None) -> None:
+        """Run what has not passed; of that only what `changed` paths concern, where they are given."""
+        self._tell(state.Requested(tree, changed=changed))
+
+    def rerun(self, tree: str, stages: frozenset[str]) -> None:
+        """Run these stages, and what needs them, whatever is known of them."""
+        self._tell(state.Requested(tree, again=stages))
+
+    def reconfigure(self, project: Project, touches: dict[str | None, str]) -> None:
+        """Go on with another configuration; what it leaves as it was still stands."""
+        self._tell(_Reload(project, touches))
 
     def stop(self) -> None:
         """End: cancel what runs, and let `run` return."""
-        self._tell(cycle.Stopped())
+        self._tell(state.Stopped())
 
     async def run(self, tree: Tree) -> None:
         """Work until stopped; what is told after that is not heard."""
         async with self._send, self._inbox, anyio.create_task_group() as tasks:
+            await anyio.to_thread.run_sync(self._memory.fill, dict(tree.entries), abandon_on_cancel=True)
             async for given in self._inbox:
-                self._heed(given, tree, tasks)
-                if isinstance(self._state, cycle.Over):
+                self._heed(self._noted(given, tree), tree, tasks)
+                if isinstance(self._state, state.Over):
                     break
             tasks.cancel_scope.cancel()
 
-    def _tell(self, given: cycle.Input) -> None:
+    def _tell(self, given: "state.Input | _Ended | _Reload") -> None:
         with contextlib.suppress(anyio.ClosedResourceError):
             self._send.send_nowait(given)
 
-    def _heed(self, given: cycle.Input, tree: Tree, tasks: TaskGroup) -> None:
+    def _noted(self, given: "state.Input | _Ended | _Reload", tree: Tree) -> state.Input:
+        """What the machine is to hear; what it need not know is noted here, in the same order."""
+        match given:
+            case state.Changed(paths):
+                self._memory.changed(tree.entries, paths)
+                return given
+            case _Ended(work):
+                self._memory.ended(work.name, work.key, work.record)
+                return state.StageEnded(work.name, work.record.status, work.record.flaky)
+            case _Reload():
+                return self._reloaded(given, tree)
+            case _:
+                return given
+
+    def _reloaded(self, reload: "_Reload", tree: Tree) -> state.Reconfigured:
+        before, after = self._project.config, reload.project.config
+        self._project, self._touches = reload
+        self._memory.reconfigure(reload.project, dict(tree.entries))
+        redefined = _differing(_defined(before), _defined(after))
+        altered = frozenset[str | None](_differing(before.server, after.server))
+        graph, triggers = _graph(after, self._setting.usual_ms), _triggers(after, reload.touches)
+        return state.Reconfigured(graph, triggers, redefined, altered, tree.tree)
+
+    def _heed(self, given: state.Input, tree: Tree, tasks: TaskGroup) -> None:
         inputs = deque([given])
         while inputs:
             self._state, actions = cycle.step(self._state, inputs.popleft(), time.monotonic())
             answers = [self._perform(action, tree, tasks) for action in actions]
             inputs.extend(answer for answer in answers if answer is not None)
 
-    def _perform(self, action: cycle.Action, tree: Tree, tasks: TaskGroup) -> cycle.Input | None:
+    def _perform(self, action: state.Action, tree: Tree, tasks: TaskGroup) -> state.Input | None:
         """Do it; what is known at once is returned, anything else comes through the inbox."""
         match action:
-            case cycle.Emit(event):
+            case state.Emit(event):
                 self._emit(event)
-            case cycle.StartStage(run, name):
-                self._sweep.cancel()  # of a run that is void: sweeps of a large tree must not pile up
-                self._scopes[name] = anyio.CancelScope()
-                tasks.start_soon(self._run_stage, run, name)
-            case cycle.CancelStage(name):
-                self._scopes[name].cancel()
-            case cycle.Confirm(run):
-                self._sweep.cancel()
-                self._sweep = anyio.CancelScope()
-                tasks.start_soon(self._confirm, run, tree, self._sweep)
-            case cycle.Touch():
+            case state.Recall(run, name):
+                return state.Recalled(name, self._memory.recall(run, name))
+            case state.Keep(run, name):
+                self._memory.keep(run, name)
+            case state.Spare(run, name):
+                self._memory.spare(run, name)
+            case state.Vouch(stages):
+                self._memory.vouched(stages)
+            case state.Touch():
                 return self._touch(action, tree)
-            case cycle.Wake(at):
+            case _:
+                self._set_going(action, tree, tasks)
+        return None
+
+    def _set_going(
+        self,
+        action: state.StartStage | state.Adopt | state.CancelStage | state.Confirm | state.Wake,
+        tree: Tree,
+        tasks: TaskGroup,
+    ) -> None:
+        match action:
+            case state.StartStage():
+                self._start(action, tree, tasks)
+            case state.Adopt(run, name):
+                self._works[name].adopt(run)
+            case state.CancelStage(name):
+                self._works[name].cancel()
+            case state.Confirm(number):
+                self._sweep.cancel()  # of a run that is void: sweeps of a large tree must not pile up
+                self._sweep = anyio.CancelScope()
+                tasks.start_soon(self._confirm, number, tree, self._sweep)
+            case state.Wake(at):
                 self._alarm.cancel()
                 self._alarm = anyio.CancelScope()
                 tasks.start_soon(self._wake, at, self._alarm)
-        return None
+            case _:
+                assert_never(action)
 
-    async def _run_stage(self, run: int, name: str) -> None:
-        command = stage.command_of(self._project, name, run)
-        task = stage.Task(run, name, self._project.config.stage[name], command, self._processes, self._emit)
-        status = await task.perform(self._scopes[name])
-        self._tell(cycle.StageEnded(run, name, status))
+    def _start(self, start: state.StartStage, tree: Tree, tasks: TaskGroup) -> None:
+        name, project = start.stage, self._project
+        stage, paths = project.config.stage[name], self._memory.files(name, start.changed)
+        listed = Listed(project.root, name, command.relative_to(stage.cwd, paths))
+        job = command.job(project, name, start.run, paths, listed.path)
+        work = self._works[name] = Work(project.root, name, stage, self._setting.processes, self._emit)
+        work.key = None if stage.mutates else self._memory.key(name)
+        work.begin(job, start.run)
+        tasks.start_soon(self._work, work, job, listed, tree)
 
-    async def _confirm(self, run: int, tree: Tree, scope: anyio.CancelScope) -> None:
+    async def _work(self, work: Work, job: command.Job, listed: Listed, tree: Tree) -> None:
+        try:
+            await (self._mutate(work, job, tree) if work.stage.mutates else work.perform(job))
+        finally:
+            listed.remove()
+        work.finish()
+        self._tell(_Ended(work))
+
+    async def _mutate(self, work: Work, job: command.Job, tree: Tree) -> None:
+        """Run a stage that mutates until it leaves its inputs alone. All that it wrote has been told when this returns."""
+        node = plan.Node(work.name, inputs=_globs(work.stage.inputs))
+        written = self._written[work.name] = set()
+        try:
+            for execution in range(1, _MOST_EXECUTIONS + 1):
+                written.clear()
+                await work.perform(job)
+                if work.is_cancelled:
+                    return
+                await tree.confirm()
+                own = plan.own(node, written)
+                if not own or work.record.status != "passed":
+                    return
+                if execution == _MOST_EXECUTIONS:
+                    self._emit(_unsettled(work.name, own))
+                else:
+                    work.remark(f"it wrote {some(own)}: once more, to see that nothing is left to do")
+        finally:
+            del self._written[work.name]
+
+    async def _confirm(self, number: int, tree: Tree, scope: anyio.CancelScope) -> None:
         with scope:
-            self._tell(cycle.Confirmed(run, await tree.confirm()))
+            self._tell(state.Confirmed(number, await tree.confirm()))
 
     async def _wake(self, at: float, scope: anyio.CancelScope) -> None:
         with scope:
             await anyio.sleep(max(0.0, at - time.monotonic()))
-            self._tell(cycle.Woken())
+            self._tell(state.Woken())
 
-    def _touch(self, touch: cycle.Touch, tree: Tree) -> cycle.Input:
+    def _touch(self, touch: state.Touch, tree: Tree) -> state.Input:
         """Write the triggers in the same breath in which the tree is known to stand: nothing here waits. One that
         cannot be written holds up no other."""
         faults: list[TriggerError] = []
@@ -141,27 +244,26 @@ class Gate:
         try:
             # The id too: the change that was reported last may still lie in the inbox.
             if not tree.still() or tree.tree != touch.tree:
-                return cycle.Disturbed(touch.run)
+                return state.Disturbed(touch.run)
             written = tuple(ready.server for ready in prepared if self._committed(touch, ready, faults))
         finally:
             for ready in prepared:
                 ready.file.discard()
         if faults:
-            return cycle.TouchFailed(touch.run, faults[0].message, faults[0].hint, written)
-        return cycle.Touched(touch.run, written)
+            return state.TouchFailed(touch.run, faults[0].message, faults[0].hint, written)
+        return state.Touched(touch.run, written)
 
-    def _prepared(self, touch: cycle.Touch, due: plan.Due, faults: list[TriggerError]) -> "_Prepared | None":
+    def _prepared(self, touch: state.Touch, due: Due, faults: list[TriggerError]) -> "_Prepared | None":
         path = self._touches[due.server]
-        record = trigger.Record(
-            run=touch.run, tree=touch.tree, server=due.server, changed=due.changed, at=trigger.now()
-        )
+        changed = tuple(map(printable, due.changed))
+        record = trigger.Record(run=touch.run, tree=touch.tree, server=due.server, changed=changed, at=trigger.now())
         try:
             return _Prepared(due.server, path, trigger.Prepared(self._project.path(path), record))
         except TriggerError as error:
             faults.append(error)
             return None
 
-    def _committed(self, touch: cycle.Touch, ready: "_Prepared", faults: list[TriggerError]) -> bool:
+    def _committed(self, touch: state.Touch, ready: "_Prepared", faults: list[TriggerError]) -> bool:
         try:
             ready.file.commit()
         except TriggerError as error:
@@ -169,6 +271,19 @@ class Gate:
             return False
         self._emit(TriggerTouched(run=touch.run, server=ready.server, path=ready.path, tree=touch.tree))
         return True
+
+
+class _Ended(NamedTuple):
+    """A stage is over."""
+
+    work: Work
+
+
+class _Reload(NamedTuple):
+    """The configuration is another."""
+
+    project: Project
+    touches: dict[str | None, str]
 
 
 class _Prepared(NamedTuple):
@@ -179,8 +294,43 @@ class _Prepared(NamedTuple):
     file: trigger.Prepared
 
 
-def _trigger(config: Config, server: str | None) -> plan.Trigger:
+def _graph(config: Config, usual_ms: Mapping[str, float]) -> plan.Graph:
+    needs = config.needs()
+    shared = {stage.inputs: _globs(stage.inputs) for stage in config.stage.values()}
+    nodes = (
+        plan.Node(name, needs[name], shared[stage.inputs], stage.allow_failure, stage.mutates, usual_ms.get(name))
+        for name, stage in config.stage.items()
+    )
+    return plan.graph(nodes, jobs=config.gate.jobs or os.cpu_count() or 1, fail_fast=config.gate.fail_fast)
+
+
+def _globs(inputs: tuple[str, ...] | None) -> Globs | None:
+    return None if inputs is None else Globs(inputs)
+
+
+def _triggers(config: Config, touches: Mapping[str | None, str]) -> tuple[Trigger, ...]:
+    return tuple(_trigger(config, server) for server in touches)
+
+
+def _trigger(config: Config, server: str | None) -> Trigger:
     if server is None:
-        return plan.Trigger(None)
+        return Trigger(None)
     asked = config.server[server]
-    return plan.Trigger(server, asked.needs, None if asked.inputs is None else Globs(asked.inputs))
+    return Trigger(server, asked.needs, _globs(asked.inputs))
+
+
+def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> frozenset[str]:
+    return frozenset(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+
+def _defined(config: Config) -> dict[str, tuple[Stage, tuple[str, ...]]]:
+    needs = config.needs()
+    return {name: (stage, needs[name]) for name, stage in config.stage.items()}
+
+
+def _unsettled(stage: str, paths: frozenset[str]) -> Warned:
+    return Warned(
+        code="stage.unsettled",
+        message=f"stage {stage!r} wrote {some(paths)} each of the {_MOST_EXECUTIONS} times that it ran: taken as it is",
+        hint=f"have it leave alone what is right, or leave what it writes out of inputs under [stage.{stage}]",
+    )

@@ -1,69 +1,132 @@
-"""Which stage comes next, and which triggers are to be touched after a run. Pure."""
+"""The stages as a graph: which a change concerns, which can start, and in what order. Pure.
 
-from collections.abc import Collection, Iterable, Sequence
+A change *concerns* a stage if it touches its inputs, or those of a stage that it needs, however far away.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from hotpipe.tree.globs import Globs
 
 
-class Trigger(Struct, frozen=True):
-    """The trigger of one server (null: of a second watcher of the user's own), and what it waits for.
+class Node(Struct, frozen=True):
+    """One stage as the plan sees it. `inputs`: null for every watched file; `usual_ms`: how long it takes, if known."""
 
-    `needs` are the stages that must have passed (null: all), `inputs` the changes that concern it (null: every one).
-    `stale`: this gate has never touched it, or something that concerns it has changed since. `changed` is all that has
-    changed since its last touch, whether that concerns it or not: the tree that it will name differs from the last one
-    by nothing else. Nothing but a touch makes it forget: no red run, and no edit undone.
-    """
-
-    server: str | None
-    needs: tuple[str, ...] | None = None
+    name: str
+    needs: tuple[str, ...] = ()
     inputs: Globs | None = None
-    stale: bool = True
-    changed: frozenset[str] = frozenset()
-
-    def after_change(self, paths: Iterable[str]) -> "Trigger":
-        stale = self.stale or any(self.inputs is None or self.inputs.matches(path) for path in paths)
-        return replace(self, stale=stale, changed=self.changed.union(paths))
-
-    def after_touch(self) -> "Trigger":
-        """Fresh until something changes; what is no server of ours is told of every green run."""
-        return replace(self, stale=self.server is None, changed=frozenset())
+    allow_failure: bool = False
+    mutates: bool = False
+    usual_ms: float | None = None
 
 
-class Due(Struct, frozen=True):
-    """A trigger that is to be touched, and what its record is to say has changed."""
+class Graph(Struct, frozen=True):
+    """All stages, in the order written. `wanted_by` turns `needs` around; `rank` sorts those that could start."""
 
-    server: str | None
-    changed: tuple[str, ...] = ()
+    nodes: dict[str, Node]
+    jobs: int = 1
+    fail_fast: bool = True
+    wanted_by: dict[str, tuple[str, ...]] = {}
+    rank: dict[str, tuple[float, ...]] = {}
 
+    @property
+    def stages(self) -> frozenset[str]:
+        return frozenset(self.nodes)
 
-def following(stages: Sequence[str], stage: str | None) -> str | None:
-    """The stage after `stage` in the order written; the first one after None; None after the last."""
-    place = 0 if stage is None else stages.index(stage) + 1
-    return stages[place] if place < len(stages) else None
-
-
-def after(stages: Sequence[str], stage: str) -> tuple[str, ...]:
-    """All stages that come after `stage`."""
-    return tuple(stages[stages.index(stage) + 1 :])
-
-
-def due(triggers: Iterable[Trigger], stages: Collection[str], passed: Collection[str]) -> tuple[Due, ...]:
-    """The triggers to touch when of all `stages` these have passed."""
-    return tuple(
-        Due(trigger.server, tuple(sorted(trigger.changed)))
-        for trigger in triggers
-        if trigger.stale and set(stages if trigger.needs is None else trigger.needs) <= set(passed)
-    )
+    def in_order(self, stages: Collection[str]) -> list[str]:
+        """Some of the stages, in the order written."""
+        return [name for name in self.nodes if name in stages]
 
 
-def changed(triggers: Iterable[Trigger], paths: Collection[str]) -> tuple[Trigger, ...]:
-    """The triggers after `paths` have changed."""
-    return tuple(trigger.after_change(paths) for trigger in triggers)
+def graph(nodes: Iterable[Node], *, jobs: int = 1, fail_fast: bool = True) -> Graph:
+    """The graph of these stages; every name in `needs` must be one of them, and there must be no cycle."""
+    known = {node.name: node for node in nodes}
+    wanted_by = {name: tuple(other for other in known if name in known[other].needs) for name in known}
+    return Graph(known, jobs, fail_fast, wanted_by, _rank(known, wanted_by, jobs))
 
 
-def touched(triggers: Iterable[Trigger], servers: Collection[str | None]) -> tuple[Trigger, ...]:
-    """The triggers after those of `servers` have been touched."""
-    return tuple(trigger.after_touch() if trigger.server in servers else trigger for trigger in triggers)
+def concerned(graph: Graph, paths: Collection[str]) -> frozenset[str]:
+    """The stages that a change of these paths concerns."""
+    touched: dict[int, bool] = {}  # by list of globs: many stages share few
+    own = []
+    for node in graph.nodes.values():
+        at = id(node.inputs)
+        if at not in touched:
+            touched[at] = bool(paths) if node.inputs is None else any(map(node.inputs.matches, paths))
+        if touched[at]:
+            own.append(node.name)
+    return with_dependents(graph, own)
+
+
+def own(node: Node, paths: Iterable[str]) -> frozenset[str]:
+    """Those of the paths that are inputs of the stage itself."""
+    return frozenset(path for path in paths if node.inputs is None or node.inputs.matches(path))
+
+
+def with_dependents(graph: Graph, stages: Iterable[str]) -> frozenset[str]:
+    """These stages, and those that need them, however far away. A name that is not known counts for itself."""
+    found = set(stages)
+    waiting = list(found)
+    while waiting:
+        new = set(graph.wanted_by.get(waiting.pop(), ())) - found
+        found |= new
+        waiting.extend(new)
+    return frozenset(found)
+
+
+def ready(graph: Graph, waiting: Collection[str], passed: Collection[str]) -> list[str]:
+    """Those of the waiting stages that could start, the one that should be first first."""
+    able = [name for name in waiting if all(need in passed for need in graph.nodes[name].needs)]
+    return sorted(able, key=graph.rank.__getitem__)
+
+
+def blocked(graph: Graph, waiting: Collection[str], failed: Collection[str]) -> dict[str, str]:
+    """The waiting stages that cannot run any more: {stage: the failed one that it needs, however far away}."""
+    found: dict[str, str] = {}
+    for name in graph.in_order(failed):
+        for stage in with_dependents(graph, (name,)) - {name}:
+            if stage in waiting:
+                found.setdefault(stage, name)
+    return {name: found[name] for name in graph.in_order(found)}
+
+
+def _rank(
+    nodes: Mapping[str, Node], wanted_by: Mapping[str, tuple[str, ...]], jobs: int
+) -> dict[str, tuple[float, ...]]:
+    """What decides the time of the whole goes first, then the quick ones; as written where durations are not known.
+
+    With one job the order decides nothing but how soon the first verdicts come: the quick ones first.
+    """
+    order = {name: float(at) for at, name in enumerate(nodes)}
+    usual = {name: node.usual_ms for name, node in nodes.items() if node.usual_ms is not None}
+    if len(usual) < len(nodes):
+        return {name: (at,) for name, at in order.items()}
+    critical = _critical(nodes, wanted_by, usual) if jobs > 1 else frozenset[str]()
+    return {name: (float(name not in critical), usual[name], at) for name, at in order.items()}
+
+
+def _critical(
+    nodes: Mapping[str, Node], wanted_by: Mapping[str, tuple[str, ...]], usual: Mapping[str, float]
+) -> frozenset[str]:
+    """The stages on the longest way through the graph."""
+    before, after = dict[str, float](), dict[str, float]()
+    order = _topological(nodes, wanted_by)
+    for name in order:
+        before[name] = max((before[need] + usual[need] for need in nodes[name].needs), default=0.0)
+    for name in reversed(order):
+        after[name] = usual[name] + max((after[other] for other in wanted_by[name]), default=0.0)
+    longest = max((before[name] + after[name] for name in order), default=0.0)
+    return frozenset(name for name in order if before[name] + after[name] >= longest - 1e-6)
+
+
+def _topological(nodes: Mapping[str, Node], wanted_by: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Each stage after those that it needs (Kahn, 1962)."""
+    missing = {name: len(set(node.needs)) for name, node in nodes.items()}
+    free = [name for name, count in missing.items() if not count]
+    for name in free:
+        for other in wanted_by[name]:
+            missing[other] -= 1
+            if not missing[other]:
+                free.append(other)
+    return free

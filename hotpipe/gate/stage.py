@@ -1,85 +1,210 @@
-"""Runs one stage: its process, its output, its time limit, its end."""
+"""Runs one stage: its processes, its output, its time limit, its retries, its end."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import anyio
 
-from hotpipe.config.file import Project
 from hotpipe.config.model import Stage
 from hotpipe.errors import SpawnError
-from hotpipe.events import Emit, StageFinished, StageOutput, StageStarted, StageStatus, Stream
+from hotpipe.events import Emit, StageFinding, StageFinished, StageOutput, StageStarted, StageStatus, Stream
+from hotpipe.gate.command import Job
+from hotpipe.gate.findings import Finder, Finding
 from hotpipe.process.child import Exit
-from hotpipe.process.command import Command, environment
+from hotpipe.process.command import Command
 from hotpipe.process.system import Processes, Running
 
 GRACE_S = 2.0  # between SIGTERM and SIGKILL for a stage that is cancelled or out of time
 _NOT_FOUND = 127  # what a shell answers for a program that is not there
+_MOST_LINES = 5_000
+_MOST_CHARACTERS = 1_000_000
 
 
-def command_of(project: Project, name: str, run: int) -> Command:
-    """What the stage `name` starts in this run."""
-    stage = project.config.stage[name]
-    env = environment({"HOTPIPE_STAGE": name, "HOTPIPE_RUN": str(run)}, stage.env)
-    return Command(stage.run, project.path(stage.cwd), env)
+@dataclass(slots=True)
+class Record:
+    """What came of a stage, and the end of what it wrote: `lost` lines stood before that."""
+
+    command: str
+    status: StageStatus = "cancelled"
+    exit_code: int | None = None
+    took_ms: float = 0.0
+    flaky: bool = False
+    run: int = 0
+    output: deque[tuple[Stream, str]] = field(default_factory=deque)
+    findings: list[Finding] = field(default_factory=list)
+    characters: int = 0
+    lost: int = 0
+
+    def add(self, stream: Stream, text: str) -> None:
+        self.output.append((stream, text))
+        self.characters += len(text)
+        while len(self.output) > _MOST_LINES or self.characters > _MOST_CHARACTERS:
+            self.characters -= len(self.output.popleft()[1])
+            self.lost += 1
+
+    def finished(self, run: int, name: str, stage: Stage, why: str = "") -> StageFinished:
+        """The event that says it."""
+        return StageFinished(
+            run=run,
+            stage=name,
+            status=self.status,
+            exit_code=self.exit_code,
+            took_ms=self.took_ms,
+            flaky=self.flaky,
+            allowed=stage.allow_failure and self.status in {"failed", "timed_out"},
+            why=why,
+            findings=len(self.findings),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One stage of one run, ready to be run."""
+class Work:
+    """A stage at work. `perform` it in a task, once or again; `cancel` may be called at any time."""
 
-    run: int
-    name: str
-    stage: Stage
-    command: Command
-    processes: Processes
-    emit: Emit
+    def __init__(self, root: str, name: str, stage: Stage, processes: Processes, emit: Emit) -> None:
+        self.name = name
+        self.stage = stage
+        self.run = 0  # that it works for: another one, if what has changed since does not concern it
+        self.key: str | None = None  # with which it started; null: it is that of what it leaves
+        self.is_cancelled = False
+        self.record = Record("")
+        self._root = root
+        self._processes = processes
+        self._emit = emit
+        self._scope = anyio.CancelScope()
+        self._began = time.monotonic()
 
-    async def perform(self, scope: anyio.CancelScope) -> StageStatus:
-        """Run it to its end, or until `scope` is cancelled; when this returns, all its processes are dead."""
-        began = time.monotonic()
+    def begin(self, job: Job, run: int) -> None:
+        """Say that it is at work."""
+        self.run, self.record = run, Record(job.shown)
+        self._began = time.monotonic()
+        self._emit(StageStarted(run=run, stage=self.name, command=job.shown))
+
+    def adopt(self, run: int) -> None:
+        """It works for another run from now on."""
+        self.run = run
+        self._emit(StageStarted(run=run, stage=self.name, command=self.record.command, kept=True))
+
+    def cancel(self) -> None:
+        """Have it stopped: `perform` returns when all its processes are dead."""
+        self.is_cancelled = True
+        self._scope.cancel()
+
+    def remark(self, text: str) -> None:
+        """A line of our own among its output."""
+        self._line("stderr", f"hotpipe: {text}")
+
+    def finish(self) -> Record:
+        """Say that it is over."""
+        self.record.took_ms = round((time.monotonic() - self._began) * 1e3, 3)
+        self.record.run = self.run
+        self._emit(self.record.finished(self.run, self.name, self.stage))
+        return self.record
+
+    async def perform(self, job: Job) -> None:
+        """Run it to its end, once and `retries` times more; what came of it is in `record`."""
+        for attempt in range(self.stage.retries + 1):
+            if attempt:
+                again = f"attempt {attempt} {_came_to(self.record)}; attempt {attempt + 1} of {self.stage.retries + 1}:"
+                self.remark(again)
+            await self._attempt(job)
+            if self.is_cancelled:
+                self.record.status, self.record.exit_code = "cancelled", None
+                return
+            if self.record.status == "passed":
+                self.record.flaky = self.record.flaky or attempt > 0
+                return
+
+    async def _attempt(self, job: Job) -> None:
+        """All batches, as xargs(1): a failure does not keep the next one from being looked at."""
+        self.record.status, self.record.exit_code = "passed", 0
+        self.record.findings.clear()
+        deadline = _deadline(self.stage.timeout)
+        for command in job.commands:
+            if self.is_cancelled or self.record.status == "timed_out":
+                break
+            await self._batch(command, deadline)
+
+    async def _batch(self, command: Command, deadline: float) -> None:
+        finder = Finder(self._root, self.stage.cwd)
         try:
-            child = self.processes.spawn(self.command)
+            child = self._processes.spawn(command)
         except SpawnError as error:
-            return self._not_started(error)
-        self.emit(StageStarted(run=self.run, stage=self.name, command=str(self.command)))
-        status: StageStatus = "cancelled"
+            for text in filter(None, (error.message, error.hint)):
+                self.remark(text)
+            self.record.status, self.record.exit_code = "failed", _NOT_FOUND
+            return
+        ended = await self._watch(child, finder, deadline)
+        self._found(finder.end())
+        if ended is None and not self.is_cancelled:
+            self.record.status, self.record.exit_code = "timed_out", None
+        elif ended is not None and ended.returncode and self.record.status == "passed":
+            self.record.status, self.record.exit_code = "failed", ended.returncode
+
+    async def _watch(self, child: Running, finder: Finder, deadline: float) -> Exit | None:
+        """Until it ends (null: it had to be stopped) and all its processes are dead."""
+
+        def line(stream: Stream, text: str) -> None:
+            self._line(stream, text)
+            self._found(finder.add(stream, text))
+
         ended: Exit | None = None
         async with anyio.create_task_group() as listening:
             # To the very end: SIGPIPE must not cut short what a stage does and says when it is stopped.
-            listening.start_soon(child.finish, self._output())
-            with scope, anyio.move_on_after(self.stage.timeout) as limit:
+            listening.start_soon(child.finish, line)
+            self._scope = anyio.CancelScope(deadline=deadline)
+            if self.is_cancelled:
+                self._scope.cancel()
+            with self._scope:
                 ended = await child.wait()
-                status = "passed" if ended.returncode == 0 else "failed"
             with anyio.CancelScope(shield=True):
                 await self._clear(child)
             listening.cancel_scope.cancel()
-        if limit.cancelled_caught:
-            status = "timed_out"
-        self._finished(status, ended.returncode if ended else None, began)
-        return status
+        return ended
 
     async def _clear(self, child: Running) -> None:
         if child.exit is None:
-            await self.processes.stop(child, "TERM", GRACE_S)
+            await self._processes.stop(child, "TERM", GRACE_S)
         else:
-            await self.processes.tidy(child)
+            await self._processes.tidy(child)
 
-    def _output(self) -> Callable[[Stream, str], None]:
-        def line(stream: Stream, text: str) -> None:
-            self.emit(StageOutput(run=self.run, stage=self.name, stream=stream, text=text))
+    def _line(self, stream: Stream, text: str) -> None:
+        self.record.add(stream, text)
+        self._emit(StageOutput(run=self.run, stage=self.name, stream=stream, text=text))
 
-        return line
+    def _found(self, findings: list[Finding]) -> None:
+        for finding in findings:
+            self.record.findings.append(finding)
+            self._emit(told(self.run, self.name, finding))
 
-    def _not_started(self, error: SpawnError) -> StageStatus:
-        began = time.monotonic()
-        self.emit(StageStarted(run=self.run, stage=self.name, command=str(self.command)))
-        for text in filter(None, (error.message, error.hint)):
-            self.emit(StageOutput(run=self.run, stage=self.name, stream="stderr", text=f"hotpipe: {text}"))
-        self._finished("failed", _NOT_FOUND, began)
-        return "failed"
 
-    def _finished(self, status: StageStatus, code: int | None, began: float) -> None:
-        took_ms = round((time.monotonic() - began) * 1e3, 3)
-        self.emit(StageFinished(run=self.run, stage=self.name, status=status, exit_code=code, took_ms=took_ms))
+def found(root: str, cwd: str, record: Record) -> list[Finding]:
+    """What a record's output names."""
+    finder = Finder(root, cwd)
+    early = [finding for stream, text in record.output for finding in finder.add(stream, text)]
+    return early + finder.end()
+
+
+def told(run: int, stage: str, finding: Finding) -> StageFinding:
+    """A finding as an event."""
+    return StageFinding(
+        run=run,
+        stage=stage,
+        tool=finding.tool,
+        severity=finding.severity,
+        path=finding.path,
+        line=finding.line,
+        column=finding.column,
+        code=finding.code,
+        message=finding.message,
+    )
+
+
+def _deadline(timeout_s: float | None) -> float:
+    return anyio.current_time() + timeout_s if timeout_s is not None else float("inf")
+
+
+def _came_to(record: Record) -> str:
+    if record.status == "timed_out":
+        return "timed out"
+    return f"failed with status {record.exit_code}"

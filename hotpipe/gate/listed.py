@@ -1,0 +1,31 @@
+"""The file that HOTPIPE_CHANGED_FILES names: what a stage is to look at, one path a line. It lives as long as the stage."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from hotpipe.gate.command import written
+
+_FOLDER = ".hotpipe/changed"
+
+
+class Listed:
+    """`path` is absolute; null where the file could not be written: a stage that wants it will say so itself."""
+
+    def __init__(self, root: str, stage: str, paths: Sequence[str]) -> None:
+        folder = os.path.join(root, _FOLDER)
+        path = os.path.join(folder, f"{stage}.{os.getpid()}")
+        self.path: str | None = None
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with open(path, "wb") as file:
+                self.path = path
+                file.write(written(paths))
+        except OSError:
+            self.remove()
+
+    def remove(self) -> None:
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            self.path = None
