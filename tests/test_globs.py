@@ -38,6 +38,9 @@ def meant(*patterns: str, of: tuple[str, ...] = PATHS) -> set[str]:
         (("src/**", "!src/generated/**", "keep.py"), {"src/a.py", "src/sub/b.py", "src/generated/keep.py"}),
         (("!src/generated/**", "src/**"), {"src/a.py", "src/sub/b.py", "src/generated/g.py", "src/generated/keep.py"}),
         (("**", "!*.py"), {"docs/a.md", "pyproject.toml"}),
+        (("**/*.py", "!keep*"), {"app.py", "src/a.py", "src/sub/b.py", "src/generated/g.py"}),
+        (("*.py", "!?.py", "b.py"), {"app.py", "src/sub/b.py", "src/generated/keep.py"}),
+        (("!?.py", "!*.md", "a.*"), {"src/a.py", "docs/a.md"}),
         (("# no glob", ""), set()),
     ],
 )
@@ -86,3 +89,23 @@ paths = st.lists(st.sampled_from(["a", "b", "ab", "a.py", "b.py"]), min_size=1, 
 def test_without_negation_a_list_picks_what_it_would_ignore_as_gitignore(patterns: list[str], path: str) -> None:
     ignore = Ignore("/nonexistent", extra=patterns, builtin=(), excludes=lambda _: None)
     assert Globs(patterns).matches(path) == ignore.ignored(path, is_dir=False)
+
+
+negated = st.builds("{}{}".format, st.sampled_from(["", "", "!"]), lines)
+
+
+@given(st.lists(negated, max_size=5), st.lists(paths, min_size=1, max_size=6))
+def test_a_list_says_what_its_last_line_does_that_matches_the_path_or_a_folder_above(
+    patterns: list[str], asked: list[str]
+) -> None:
+    globs = Globs(patterns)
+    assert [globs.matches(path) for path in asked] == [plainly(patterns, path) for path in asked]
+
+
+def plainly(patterns: list[str], path: str) -> bool:
+    for line in reversed(patterns):
+        if Ignore("/nonexistent", extra=[line.removeprefix("!")], builtin=(), excludes=lambda _: None).ignored(
+            path, False
+        ):
+            return not line.startswith("!")
+    return bool(patterns) and all(line.startswith("!") for line in patterns)

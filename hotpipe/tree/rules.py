@@ -27,10 +27,10 @@ class Source:
 class _Rules:
     """The lines that concern names of one kind in a folder, strongest first, and what tells quickly that none does."""
 
-    __slots__ = ("_anywhere", "_lines", "_names", "_starts", "_suffixes")
+    __slots__ = ("_anywhere", "_names", "_starts", "_suffixes", "lines")
 
     def __init__(self, lines: tuple[Line, ...]) -> None:
-        self._lines = lines
+        self.lines = lines
         names = [line.name for line in lines]
         self._names = frozenset(itertools.chain.from_iterable(name.names for name in names))
         self._suffixes = _by_last_octet(itertools.chain.from_iterable(name.suffixes for name in names))
@@ -50,7 +50,7 @@ class _Rules:
 
     def decisive(self, octets: str) -> Line | None:
         """The strongest line that matches."""
-        return next((line for line in self._lines if line.name.fits(octets)), None)
+        return next((line for line in self.lines if line.name.fits(octets)), None)
 
 
 def _by_last_octet(suffixes: Iterable[str]) -> dict[str, tuple[str, ...]]:
