@@ -161,9 +161,7 @@ class TestStages:
         assert shown(*events) == text(
             "",
             "▶ run 1 a · HH:MM:SS",
-            "↻ superseded after 663 ms: the tree changed",
-            "",
-            "▶ run 2 b · HH:MM:SS",
+            "↻ run 2 b · HH:MM:SS · run 1 superseded after 663 ms",
         )
 
     def test_output_of_an_earlier_run_is_not_shown_with_a_later_one(self) -> None:
@@ -208,6 +206,7 @@ class TestVerbose:
     def test_tells_of_changes_and_of_what_is_skipped_cancelled_started_and_stopped(self) -> None:
         cause: Cause = "sweep"
         events: list[AnyEvent] = [
+            started(),
             ChangeDetected(paths=("a", "b"), cause=cause),
             StageFinished(run=1, stage="test", status="skipped", exit_code=None, took_ms=0),
             *stage("lint", "cancelled", code=None),
@@ -215,6 +214,8 @@ class TestVerbose:
             ServerStopped(server="web", generation=1, exit_code=0, signal=None, killed=False),
         ]
         assert shown(*events, style=self.style) == text(
+            "",
+            "▶ run 1 · HH:MM:SS",
             "sweep: a, b",
             "  · test            0 ms  skipped",
             "  ↻ lint           15 ms  cancelled",
