@@ -299,6 +299,9 @@ class TestTools:
         if name in {"ruff-full", "mypy", "gcc", "tsc", "eslint-stylish", "cargo"}:
             assert both[len(first) :] == found(sample(name))
 
+    def test_mypy_s_note_ends_with_its_line_unless_that_was_full(self) -> None:
+        assert rows("a.py:1: note: short", "All is well") == ["note a.py:1 short"]
+
     def test_the_streams_are_read_apart(self) -> None:
         finder = Finder("/project", ".")
         assert finder.add("stderr", "error[E0308]: mismatched types") == []
@@ -467,6 +470,9 @@ class TestBounds:
     def test_of_very_many_the_first_are_told(self) -> None:
         told = found(f"a.c:{number}:1: error: x" for number in range(1, 3 * MOST))
         assert [finding.line for finding in told] == list(range(1, MOST + 1))
+
+    def test_what_stands_far_to_the_right_is_not_looked_at(self) -> None:
+        assert found([f"{'x' * 3_000}.ts(1,1): error TS1: x"]) == []
 
     def test_a_very_long_message_is_cut(self) -> None:
         [finding] = found([f"a.c:1:1: error: {'x' * WIDE}"])

@@ -18,13 +18,16 @@ _WIDEST = 160  # characters of a message in the list
 
 
 def failures(run: RunView, style: Style) -> Iterator[str]:
-    """All of it, an empty line at its beginning and its end."""
-    yield ""
-    for stage in run.failures():
+    """All of it, an empty line at its beginning and its end. With `verbose` the output has been shown as it came."""
+    blamed = [] if style.verbose else run.failures()
+    firsts = _firsts(run)
+    listed = firsts and not _in_sight(run, firsts)
+    if blamed or listed:
+        yield ""
+    for stage in blamed:
         yield from _block(stage, style)
         yield ""
-    firsts = _firsts(run)
-    if firsts and not _in_sight(run, firsts):
+    if listed:
         yield from _list(run, firsts, style)
         yield ""
 
@@ -65,13 +68,12 @@ def _mark(finding: StageFinding) -> str:
 
 def _list(run: RunView, firsts: list[tuple[StageView, StageFinding]], style: Style) -> Iterator[str]:
     several = len(run.failures()) > 1
-    yield style.paint("── first:", "red")
+    total = sum(len(stage.foremost()) for stage in run.failures())
+    some = f"the first {len(firsts)} of " if total > len(firsts) else ""
+    yield style.paint(f"── {some}{words.count(total, 'finding')}:", "red")
     for stage, finding in firsts:
         of = f"{style.paint(stage.name, 'dim')} " if several else ""
         code = f"{finding.code} " if finding.code else ""
         at = f"{style.place(finding)} " if finding.path else ""
         message = words.said(finding.message)
         yield f"{of}{at}{code}{message if len(message) <= _WIDEST else f'{message[:_WIDEST]}...'}"
-    more = sum(len(stage.foremost()) for stage in run.failures()) - len(firsts)
-    if more:
-        yield style.paint(f"and {more:,} more", "dim")

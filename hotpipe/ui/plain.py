@@ -1,7 +1,7 @@
 """The plain face: one line a step, what failed in full and last, nothing twice.
 
 Output of stages is kept until the stage's run is over and shown only if it failed; with `verbose` it is shown as it
-comes, and not again. What is said of runs stands in `runs.py` and `failures.py`, what is said of servers in `servers.py`.
+comes, and not again. What is said of runs stands in `runs.py` and `failures.py`, of servers in `servers.py`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -94,6 +94,8 @@ class RunLines:
         width = max(_COLUMN, *map(len, run.stages))
         took = "" if stage.why and not stage.took_ms else words.duration(stage.took_ms)
         told = words.outcome(stage, run.number)
+        if stage.allowed and (first := next(iter(stage.foremost()), None)):
+            told = f"{told}, first {self._style.place(first)}"
         line = f"  {self._style.paint(mark, colour)} {stage.name:<{width}} {self._style.paint(f'{took:>9}', 'dim')}"
         return f"{line}  {told}" if told else line
 
@@ -110,8 +112,7 @@ class RunLines:
             verdict = f"{self._style.paint('✓ green', 'green')} in {took}"
             yield f"{verdict}{self._remarks(run)}{self._servers.already_serving(run)}"
             return
-        if not self._style.verbose:
-            yield from failures(run, self._style)
+        yield from failures(run, self._style)
         blame = ", ".join(map(words.blame, run.failures()))
         verdict = f"{self._style.paint(f'✗ red: {blame}', 'red')} in {took}"
         yield f"{verdict}{self._remarks(run)}{self._servers.still_serving()}"

@@ -18,17 +18,16 @@ def said(text: str) -> str:
 
 def outcome(stage: StageView, run: int) -> str:
     """What the line of a stage says beyond its mark and its name."""
+    why = stage.why
     match stage.status:
         case "failed" | "timed_out":
             parts = [_failed(stage), problems(stage)]
-            parts += [f"first {where(stage.foremost()[0])}"] if stage.allowed and stage.findings else []
-            return "; ".join(filter(None, (", ".join(filter(None, parts)), stage.why)))
         case "passed":
-            parts = ["flaky: passed after a retry" if stage.flaky else "", _count_of(stage.count("warning"), "warning")]
+            parts = ["flaky: passed after a retry" if stage.flaky else "", _some(stage.count("warning"), "warning")]
         case _:
-            parts = [f"{stage.status}: {stage.why}" if stage.why else stage.status or ""]
-    parts += [f"since run {stage.since}"] if stage.since and stage.since != run else []
-    return ", ".join(filter(None, parts))
+            parts, why = [f"{stage.status}: {why}" if why else stage.status or ""], ""
+    parts.append(f"since run {stage.since}" if stage.since and stage.since != run else "")
+    return "; ".join(filter(None, (", ".join(filter(None, parts)), why)))
 
 
 def _failed(stage: StageView) -> str:
@@ -42,11 +41,11 @@ def _failed(stage: StageView) -> str:
 
 def problems(stage: StageView) -> str:
     """2 errors, 1 warning."""
-    counts = (_count_of(stage.count("error"), "error"), _count_of(stage.count("warning"), "warning"))
+    counts = (_some(stage.count("error"), "error"), _some(stage.count("warning"), "warning"))
     return ", ".join(filter(None, counts))
 
 
-def _count_of(number: int, noun: str) -> str:
+def _some(number: int, noun: str) -> str:
     return count(number, noun) if number else ""
 
 
