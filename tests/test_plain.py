@@ -410,9 +410,8 @@ class TestSuperseded:
     def test_the_next_run_s_first_line_says_it_and_what_goes_on(self) -> None:
         goes_on = [StageStarted(run=2, stage=name, command="x", kept=True) for name in ("test", "types")]
         change = ChangeDetected(paths=("b",), cause="event")
-        said = shown(
-            *live(verified=True), started(1, "a"), finished("superseded"), change, started(2, "a", "b"), *goes_on
-        )
+        between = [finished("superseded"), change, says("bye")]
+        said = shown(*live(verified=True), started(1, "a"), *between, started(2, "a", "b"), *goes_on)
         assert said.splitlines()[-3:] == [
             "▶ run 1 a · HH:MM:SS",
             "web │ bye",
