@@ -1,12 +1,17 @@
 """The plain face, compared as text: one line a step, what failed in full and last, nothing twice."""
 
 import re
+from typing import ClassVar
+
+import pytest
 
 from hotpipe.events import (
     Address,
     AnyEvent,
     Cause,
     ChangeDetected,
+    ConfigRejected,
+    ConfigReloaded,
     RunFinished,
     RunStarted,
     RunStatus,
@@ -20,6 +25,8 @@ from hotpipe.events import (
     ServerStatus,
     ServerStopped,
     ServerVerified,
+    Severity,
+    StageFinding,
     StageFinished,
     StageOutput,
     StageStarted,
@@ -30,8 +37,9 @@ from hotpipe.events import (
     Warned,
     WatchReady,
 )
+from hotpipe.ui.links import Links, links
 from hotpipe.ui.plain import Plain, Style
-from hotpipe.ui.view import MOST_LINES
+from hotpipe.ui.view import MOST_FINDINGS, MOST_LINES, View
 
 USUAL = Style()
 TREE, OTHER = "c33c87cf5a6e", "927d550d1b2c"
@@ -70,6 +78,29 @@ def stage(
 
 def red(*output: str) -> list[AnyEvent]:
     return [started(), *stage("test", "failed", *output, code=1), finished("red")]
+
+
+def finding(
+    line: int | None = 3, message: str = "odd", severity: Severity = "error", **more: str | int
+) -> StageFinding:
+    given = {"run": 1, "stage": "lint", "tool": "ruff", "path": "app.py", "column": 5, "code": "F401"} | more
+    return StageFinding(severity=severity, line=line, message=message, **given)  # type: ignore[arg-type]
+
+
+def lint(*findings: StageFinding, output: int | list[str] = 1, **ended: object) -> list[AnyEvent]:
+    """All events of a stage that finds something; `output` is its lines, or how many."""
+    lines = [f"line {n}" for n in range(output)] if isinstance(output, int) else output
+    end = {"status": "failed", "exit_code": 1, "took_ms": 15.2, "findings": len(findings)} | ended
+    return [
+        StageStarted(run=1, stage="lint", command="ruff check"),
+        *(StageOutput(run=1, stage="lint", stream="stdout", text=line) for line in lines),
+        *findings,
+        StageFinished(run=1, stage="lint", **end),  # type: ignore[arg-type]
+    ]
+
+
+def cached(*names: str, run: int = 1, why: str = "it has passed on just this content") -> list[AnyEvent]:
+    return [StageFinished(run=run, stage=name, status="cached", exit_code=0, took_ms=0.0, why=why) for name in names]
 
 
 def live(
@@ -161,9 +192,7 @@ class TestStages:
         assert shown(*events) == text(
             "",
             "▶ run 1 a · HH:MM:SS",
-            "↻ superseded after 663 ms: the tree changed",
-            "",
-            "▶ run 2 b · HH:MM:SS",
+            "↻ run 2 b · HH:MM:SS · run 1 superseded after 663 ms",
         )
 
     def test_output_of_an_earlier_run_is_not_shown_with_a_later_one(self) -> None:
@@ -208,6 +237,7 @@ class TestVerbose:
     def test_tells_of_changes_and_of_what_is_skipped_cancelled_started_and_stopped(self) -> None:
         cause: Cause = "sweep"
         events: list[AnyEvent] = [
+            started(),
             ChangeDetected(paths=("a", "b"), cause=cause),
             StageFinished(run=1, stage="test", status="skipped", exit_code=None, took_ms=0),
             *stage("lint", "cancelled", code=None),
@@ -215,6 +245,8 @@ class TestVerbose:
             ServerStopped(server="web", generation=1, exit_code=0, signal=None, killed=False),
         ]
         assert shown(*events, style=self.style) == text(
+            "",
+            "▶ run 1 · HH:MM:SS",
             "sweep: a, b",
             "  · test            0 ms  skipped",
             "  ↻ lint           15 ms  cancelled",
@@ -226,6 +258,336 @@ class TestVerbose:
         lines = [f"line {number}" for number in range(500)]
         said = shown(*live(), *red("x"), *map(says, lines), style=self.style)
         assert [line.removeprefix("web │ ") for line in said.splitlines()[-500:]] == lines
+
+
+def last_lines(said: str) -> list[str]:
+    return said.splitlines()[2:]
+
+
+class TestFindings:
+    def test_the_line_of_a_stage_counts_them(self) -> None:
+        found = [finding(), finding(4), finding(5, severity="warning"), finding(6, severity="note")]
+        assert "  ✗ lint           15 ms  2 errors, 1 warning\n" in shown(started(), *lint(*found))
+
+    def test_how_it_ended_is_said_as_well_where_that_is_unusual(self) -> None:
+        killed = shown(started(), *lint(finding(), exit_code=-9))
+        assert "  ✗ lint           15 ms  killed by SIGKILL, 1 error\n" in killed
+        late = shown(started(), *lint(finding(), status="timed_out", exit_code=None), finished("red"))
+        assert "  ✗ lint           15 ms  timed out, 1 error\n" in late
+        assert late.endswith("✗ red: lint timed out in 663 ms\n")
+
+    def test_a_stage_that_passed_has_warnings_but_no_errors(self) -> None:
+        passed = lint(finding(), finding(4, severity="warning"), status="passed", exit_code=0)
+        assert "  ✓ lint           15 ms  1 warning\n" in shown(started(), *passed)
+
+    def test_output_that_is_all_in_sight_is_followed_by_no_list(self) -> None:
+        said = shown(started(), *lint(finding(), output=["app.py:3:5: F401 odd"]), finished("red"))
+        assert last_lines(said) == [
+            "  ✗ lint           15 ms  1 error",
+            "",
+            "── lint: ruff check (1 error)",
+            "app.py:3:5: F401 odd",
+            "",
+            "✗ red: lint failed in 663 ms",
+        ]
+
+    def test_below_long_output_stands_what_to_look_at_first(self) -> None:
+        found = [finding(7, "careful", "warning"), finding(), finding(None, "no place", code=None, column=None)]
+        said = shown(started(), *lint(*found, output=100), finished("red")).splitlines()
+        assert said[-7:] == [
+            "line 99",
+            "",
+            "── 2 findings:",
+            "app.py:3:5 F401 odd",
+            "app.py no place",
+            "",
+            "✗ red: lint failed in 663 ms",
+        ]
+
+    def test_warnings_are_listed_where_there_are_no_errors(self) -> None:
+        said = shown(started(), *lint(finding(7, "careful", "warning"), output=100), finished("red"))
+        assert "── 1 finding:\napp.py:7:5 F401 careful\n" in said
+
+    def test_not_if_the_end_of_the_output_names_all_of_them(self) -> None:
+        output = [*map(str, range(100)), "src/app.py:3: odd", "app.py:4:5: odd"]
+        assert "finding" not in shown(started(), *lint(finding(), finding(4), output=output), finished("red"))
+        assert "── 3 findings:" in shown(
+            started(), *lint(finding(), finding(4), finding(9), output=output), finished("red")
+        )
+
+    def test_of_many_the_first_are_listed(self) -> None:
+        said = shown(started(), *lint(*map(finding, range(1, 41)), output=100), finished("red")).splitlines()
+        assert said[-13] == "── the first 10 of 40 findings:"
+        assert said[-12:-2] == [f"app.py:{n}:5 F401 odd" for n in range(1, 11)]
+
+    def test_each_of_several_stages_has_its_share(self) -> None:
+        more = [finding(n, stage="types", code=None) for n in range(50, 80)]
+        events = [*lint(*map(finding, range(1, 41)), output=100), *more, *stage("unit", "failed", code=1)]
+        types = StageFinished(run=1, stage="types", status="failed", exit_code=1, took_ms=1, findings=30)
+        said = shown(started(), *events, types, finished("red")).splitlines()
+        assert "lint app.py:3:5 F401 odd" in said
+        assert "types app.py:52:5 odd" in said
+        assert "types app.py:53:5 odd" not in said
+
+    def test_with_verbose_the_list_stands_below_what_has_been_shown(self) -> None:
+        said = shown(started(), *lint(finding(), output=100), finished("red"), style=Style(verbose=True)).splitlines()
+        assert said.count("  lint │ line 99") == 1
+        assert "line 99" not in said
+        assert said[-4:-1] == ["── 1 finding:", "app.py:3:5 F401 odd", ""]
+
+    def test_a_very_long_message_has_one_line(self) -> None:
+        said = shown(started(), *lint(finding(3, "x" * 1000), output=100), finished("red")).splitlines()
+        assert said[-3] == f"app.py:3:5 F401 {'x' * 160}..."
+
+    def test_what_an_attempt_found_before_the_last_one_does_not_count(self) -> None:
+        assert "  1 error\n" in shown(started(), *lint(finding(), finding(4), findings=1))
+        flaky = shown(started(), *lint(finding(3, "x", "warning"), findings=0, status="passed", flaky=True))
+        assert flaky.endswith("  ✓ lint           15 ms  flaky: passed after a retry\n")
+
+    def test_the_view_remembers_only_so_many(self) -> None:
+        view = View()
+        for event in (started(), *map(finding, range(3 * MOST_FINDINGS))):
+            view.apply(event)
+        assert view.run is not None
+        assert [f.line for f in view.run.stages["lint"].findings] == list(range(MOST_FINDINGS))
+
+
+class TestNotDecisive:
+    """What may fail, and what passed at last."""
+
+    def test_an_allowed_failure_makes_no_run_red_but_is_mentioned(self) -> None:
+        said = shown(started(), *lint(finding(), allowed=True, output=100), finished())
+        assert last_lines(said) == [
+            "  ✗ lint           15 ms  failed (allowed), 1 error, first app.py:3:5",
+            "✓ green in 663 ms · lint failed (allowed)",
+        ]
+
+    def test_nor_is_it_to_blame_where_another_one_failed(self) -> None:
+        said = shown(started(), *lint(finding(), allowed=True), *stage("test", "failed", "x", code=1), finished("red"))
+        assert said.endswith("── test: run test\nx\n\n✗ red: test failed in 663 ms · lint failed (allowed)\n")
+
+    def test_one_that_timed_out(self) -> None:
+        said = shown(started(), *lint(allowed=True, status="timed_out", exit_code=None), finished())
+        assert "  timed out (allowed)\n" in said
+        assert said.endswith("✓ green in 663 ms · lint timed out (allowed)\n")
+
+    def test_flaky_stands_in_the_verdict(self) -> None:
+        said = shown(started(), *lint(status="passed", exit_code=0, flaky=True), finished(), style=Style(colour=True))
+        assert "\x1b[33m✓\x1b[0m lint" in said
+        assert said.endswith("\x1b[33mlint flaky\x1b[0m\n")
+
+
+class TestCached:
+    def test_one_or_two_have_a_line_each(self) -> None:
+        assert last_lines(shown(started(), *cached("lint", "types"), *stage("test"), finished())) == [
+            "  ✓ lint                  cached: it has passed on just this content",
+            "  ✓ types                 cached: it has passed on just this content",
+            "  ✓ test           15 ms",
+            "✓ green in 663 ms",
+        ]
+
+    def test_more_are_counted(self) -> None:
+        names = [f"stage{n}" for n in range(200)]
+        assert last_lines(shown(started(), *cached(*names), finished(), whole=False)) == [
+            "  ✓ 200 stages cached · stage0, stage1, stage2 and 197 more",
+            "✓ green in 663 ms",
+        ]
+
+    def test_verbose_lists_them_all(self) -> None:
+        said = shown(started(), *cached(*"abcde"), finished(), style=Style(verbose=True))
+        assert said.count("cached: it has passed") == 5
+
+    def test_quiet_lists_none(self) -> None:
+        assert shown(started(), *cached(*"abcde"), finished(), style=Style(quiet=True)) == "✓ green in 663 ms\n"
+
+    def test_of_a_run_that_gave_way_they_are_not_told(self) -> None:
+        said = shown(started(), *cached("a"), finished("superseded"), started(2), *cached("b", run=2), finished(run=2))
+        assert "✓ a" not in said
+        assert "✓ b" in said
+
+
+class TestSuperseded:
+    def test_the_next_run_s_first_line_says_it_and_what_goes_on(self) -> None:
+        goes_on = [StageStarted(run=2, stage=name, command="x", kept=True) for name in ("test", "types")]
+        change = ChangeDetected(paths=("b",), cause="event")
+        between = [finished("superseded"), change, says("bye")]
+        said = shown(*live(verified=True), started(1, "a"), *between, started(2, "a", "b"), *goes_on)
+        assert said.splitlines()[-3:] == [
+            "▶ run 1 a · HH:MM:SS",
+            "web │ bye",
+            "↻ run 2 a, b · HH:MM:SS · run 1 superseded after 663 ms, test, types go on",
+        ]
+
+    def test_where_no_run_follows_at_once_it_has_a_line_of_its_own(self) -> None:
+        said = shown(started(1), finished("superseded"), started(2), whole=False)
+        assert said.splitlines()[2:] == ["↻ superseded after 663 ms: the tree changed", "", "▶ run 2 · HH:MM:SS"]
+
+    def test_before_the_warning_that_explains_it(self) -> None:
+        said = shown(started(), finished("superseded"), Warned(code="run.undone", message="by itself"))
+        assert said.splitlines()[2:] == ["↻ superseded after 663 ms: the tree changed", "! by itself"]
+
+    def test_quiet_says_nothing_if_a_run_follows(self) -> None:
+        assert shown(started(), finished("superseded"), started(2), style=Style(quiet=True)) == ""
+
+
+class TestKept:
+    """A stage whose process, or whose verdict, outlives its run."""
+
+    begun: ClassVar[list[AnyEvent]] = [
+        started(1, "a"),
+        StageStarted(run=1, stage="test", command="pytest"),
+        StageOutput(run=1, stage="test", stream="stdout", text="before"),
+        StageFinding(
+            run=1, stage="test", tool="x", severity="error", path="a", line=1, column=1, code=None, message="early"
+        ),
+        finished("superseded"),
+        started(2, "a", "b"),
+    ]
+    goes_on = StageStarted(run=2, stage="test", command="pytest", kept=True)
+    failed: ClassVar[list[AnyEvent]] = [
+        StageOutput(run=2, stage="test", stream="stdout", text="after"),
+        StageFinished(run=2, stage="test", status="failed", exit_code=1, took_ms=9000, findings=1),
+        finished("red", 2),
+    ]
+
+    def test_it_brings_what_it_has_written(self) -> None:
+        said = shown(*self.begun, self.goes_on, *self.failed)
+        assert "  ✗ test          9.00 s  1 error, since run 1\n" in said
+        assert "── test: pytest (1 error)\nbefore\nafter\n\n" in said
+
+    def test_also_over_several_runs(self) -> None:
+        between = [finished("superseded", 2), started(3)]
+        again = StageStarted(run=3, stage="test", command="pytest", kept=True)
+        said = shown(*self.begun, self.goes_on, *between, again, *self.failed)
+        assert "since run 1\n" in said
+        assert "before\nafter\n" in said
+
+    def test_one_that_starts_anew_brings_nothing(self) -> None:
+        said = shown(*self.begun, StageStarted(run=2, stage="test", command="pytest"), *self.failed)
+        assert "before" not in said
+        assert "since" not in said
+
+    def test_after_a_verdict_nothing_is_brought_any_more(self) -> None:
+        view = View()
+        for event in (*self.begun, finished("green", 2), started(3), self.goes_on):
+            view.apply(event)
+        assert view.run is not None
+        assert not view.run.stages["test"].output
+
+    def test_verbose_says_that_it_goes_on(self) -> None:
+        said = shown(*self.begun, self.goes_on, style=Style(verbose=True))
+        assert said.endswith("  test goes on: what has changed does not concern it\n")
+
+    def test_a_failure_that_still_holds_is_shown_like_any_other(self) -> None:
+        why = "nothing that concerns it has changed since run 1"
+        again = [
+            StageOutput(run=2, stage="test", stream="stdout", text="the reason"),
+            StageFinished(run=2, stage="test", status="failed", exit_code=1, took_ms=0.0, why=why),
+        ]
+        said = shown(*red("the reason"), started(2, "README.md"), *again, finished("red", 2))
+        assert said.partition("▶ run 2")[2].splitlines()[1:] == [
+            f"  ✗ test                  exit status 1; {why}",
+            "",
+            "── test: run test",
+            "the reason",
+            "",
+            "✗ red: test failed in 663 ms",
+        ]
+
+
+class TestConfiguration:
+    rejected = ConfigRejected(path="hotpipe.toml", errors=("hotpipe.toml:3: inputz: unknown key\nhint: inputs", "two"))
+
+    def test_one_that_is_not_valid_changes_nothing(self) -> None:
+        expected = text(
+            "",
+            "── hotpipe.toml has changed and is not valid:",
+            "  hotpipe.toml:3: inputz: unknown key",
+            "  hint: inputs",
+            "  two",
+            "! what was in force stays in force",
+        )
+        assert shown(self.rejected) == expected
+        assert shown(self.rejected, style=Style(quiet=True)) == expected
+
+    def test_very_many_errors_do_not_flood(self) -> None:
+        said = shown(ConfigRejected(path="x", errors=("e",) * 100))
+        assert said.count("  e\n") == 20
+        assert "  and 80 more\n" in said
+
+    def test_one_that_is_valid_is_a_line(self) -> None:
+        assert shown(ConfigReloaded(path="hotpipe.toml")) == "hotpipe.toml has changed and is in force\n"
+
+
+class TestLinks:
+    linked = Style(links=Links("/pro ject", "box", tells_line=True))
+
+    def said(self, *output: str, style: Style = linked, **more: str | int) -> str:
+        return shown(started(), *lint(finding(**more), output=[*output]), finished("red"), style=style)
+
+    def test_places_in_the_output_lead_to_the_file(self) -> None:
+        link = "\x1b]8;;file://box/pro%20ject/app.py#3\x1b\\app.py:3:5\x1b]8;;\x1b\\"
+        assert f"\n{link}: F401 odd\n" in self.said("app.py:3:5: F401 odd")
+        assert f"\n --> {link}\n" in self.said(" --> app.py:3:5")
+
+    def test_from_whatever_folder_they_were_written(self) -> None:
+        uri = "file://box/pro%20ject/src/app.py#3"
+        for written in ("app.py:3", "./app.py:3", "src/app.py:3:5", "/pro/src/app.py:3"):
+            assert f"\x1b]8;;{uri}\x1b\\{written}\x1b]8;;" in self.said(f"see {written} !", path="src/app.py")
+
+    def test_what_is_no_finding_is_no_link(self) -> None:
+        assert "\x1b]" not in self.said("app.py:4:5: x", "other.py:3:5", "myapp.py:3", "http://app.py:3000", "12:30:45")
+
+    def test_a_line_with_links_of_its_own_stays_as_it_is(self) -> None:
+        own = "\x1b]8;;x:y\x1b\\app.py:3:5\x1b]8;;\x1b\\"
+        assert f"\n{own}\n" in self.said(own)
+
+    def test_places_in_the_list(self) -> None:
+        said = self.said(*map(str, range(100)))
+        assert "\x1b]8;;file://box/pro%20ject/app.py#3\x1b\\app.py:3:5\x1b]8;;\x1b\\ F401 odd\n" in said
+
+    def test_without_links_there_is_none(self) -> None:
+        assert "\x1b" not in self.said("app.py:3:5: F401 odd", *map(str, range(100)), style=USUAL)
+
+    def test_how_a_terminal_wants_them(self) -> None:
+        def uri(**environ: str) -> str:
+            found = links(environ, "/p", "box")
+            assert found is not None
+            return found.to("", "é#?.py", 3, 5).removeprefix("\x1b]8;;").partition("\x1b")[0]
+
+        assert uri(VTE_VERSION="7200") == "file://box/p/%C3%A9%23%3F.py"
+        assert uri(TERM="xterm-kitty") == "file://box/p/%C3%A9%23%3F.py#3"
+        assert uri(TERM_PROGRAM="vscode", TERM_PROGRAM_VERSION="1.90.0") == "file:///p/%C3%A9%23%3F.py#3,5"
+
+    @pytest.mark.parametrize(
+        "environ, expected",
+        [
+            ("", False),
+            ("TERM=xterm-256color", False),
+            ("TERM=xterm-kitty", True),
+            ("TERM=alacritty", True),
+            ("TERM_PROGRAM=iTerm.app TERM_PROGRAM_VERSION=3.0.15", False),
+            ("TERM_PROGRAM=iTerm.app TERM_PROGRAM_VERSION=3.5.1", True),
+            ("TERM_PROGRAM=WezTerm TERM_PROGRAM_VERSION=20200608-110940-3fb3a61", False),
+            ("TERM_PROGRAM=WezTerm TERM_PROGRAM_VERSION=20240203-110809-5046fc22", True),
+            ("TERM_PROGRAM=vscode TERM_PROGRAM_VERSION=1.71.2", False),
+            ("TERM_PROGRAM=vscode TERM_PROGRAM_VERSION=1.100.0", True),
+            ("TERM_PROGRAM=ghostty", True),
+            ("TERM_PROGRAM=Apple_Terminal", False),
+            ("VTE_VERSION=4999", False),
+            ("VTE_VERSION=5000", True),
+            ("VTE_VERSION=garbage", False),
+            ("KONSOLE_VERSION=220400", True),
+            ("WT_SESSION=x", True),
+            ("WT_SESSION=x CI=true", False),
+            ("WT_SESSION=x FORCE_HYPERLINK=0", False),
+            ("FORCE_HYPERLINK=1", True),
+            ("FORCE_HYPERLINK=1 CI=true", True),
+        ],
+    )
+    def test_which_terminals_have_them(self, environ: str, expected: bool) -> None:
+        given = dict(part.split("=") for part in environ.split())
+        assert (links(given, "/p", "box") is not None) == expected
 
 
 class TestQuiet:
@@ -431,10 +793,22 @@ EVERYTHING: list[AnyEvent] = [
     finished(),
     ServerVerified(server="web", generation=1, tree=TREE),
     started(3),
+    *lint(finding(), output=100),
+    *lint(finding(), allowed=True),
+    *cached("a", "b", "c"),
     finished("superseded"),
     Warned(code="x", message="odd", hint="y"),
     ServerDiscarded(server="web", generation=2, reason="there is a newer one", serving=1),
     ServerFailed(server="web", generation=1, reason="gone", serving=None),
+    started(4),
+    finished("superseded"),
+    started(5),
+    *lint(finding(3, "x" * 500), output=100),
+    *stage("test", "failed", code=1),
+    *cached("a", "b", "c"),
+    finished("red"),
+    TestConfiguration.rejected,
+    ConfigReloaded(path="hotpipe.toml"),
 ]
 
 

@@ -21,13 +21,13 @@ _ENDS = frozenset({"green", "red", "superseded"})
 @click.option("--trigger", is_flag=True, help="Touch the triggers when all stages pass.")
 def command(config_file: str | None, stages: tuple[str, ...], trigger: bool, **given: Any) -> int:
     """Run the stages once and exit: 0 if all passed on the tree that is still on disk, else 1."""
-    face, project = options.shown(given).face(), options.project(config_file)
+    shown, project = options.shown(given), options.project(config_file)
     if trigger and stages:
         raise UsageError("--trigger needs all stages: some of them alone do not make a tree green")
     chosen = _only(project, stages) if stages else _all_needed(project)
     if not chosen.config.stage:
         raise UsageError(f"{project.file} has no stage to run", hint='write [stage.test] with run = "pytest"')
-    return app.run(app.Job(chosen, face, gate=True, touch=trigger, ends=_ENDS))
+    return app.run(app.Job(chosen, shown.face(project.root), gate=True, touch=trigger, ends=_ENDS))
 
 
 def _all_needed(project: Project) -> Project:

@@ -14,6 +14,7 @@ from hotpipe.config.file import Project
 from hotpipe.errors import UsageError
 from hotpipe.ui.face import Face
 from hotpipe.ui.jsonl import JsonLines
+from hotpipe.ui.links import Links, links
 from hotpipe.ui.plain import Plain, Style
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -29,11 +30,17 @@ class Shown:
     quiet: bool
     verbose: bool
 
-    def face(self) -> Face:
-        """The face for it."""
+    def face(self, root: str) -> Face:
+        """The face for it; `root` is the project's."""
         if self.json:
             return JsonLines()
-        return Plain(Style(self._colour(), _speaks_unicode(), verbose=self.verbose, quiet=self.quiet))
+        style = Style(self._colour(), _speaks_unicode(), self.verbose, self.quiet, self._links(root))
+        return Plain(style)
+
+    def _links(self, root: str) -> Links | None:
+        """Only with colours: who wants none wants no escapes either."""
+        forced = os.environ.get("FORCE_HYPERLINK")
+        return links(os.environ, root, os.uname().nodename) if self._colour() and (forced or _is_terminal()) else None
 
     def _colour(self) -> bool:
         """https://no-color.org, and FORCE_COLOR as in the node and Python worlds."""

@@ -16,7 +16,7 @@ daemon_option = click.option("--daemon", is_flag=True, help="Go on in the backgr
 def run(project: Project, shown: Shown, daemon: bool, **job: Any) -> int:
     """Run the job that these fields of `app.Job` describe, here or in the background."""
     if not daemon:
-        return app.run(app.Job(project, shown.face(), **job))
+        return app.run(app.Job(project, shown.face(project.root), **job))
     before = str(os.getpid())
     started = daemonize(project.root)
     if isinstance(started, Daemon):
@@ -26,4 +26,4 @@ def run(project: Project, shown: Shown, daemon: bool, **job: Any) -> int:
         if os.environ.get(variable) == before:
             os.environ[variable] = str(os.getpid())
     with started:
-        return app.run(app.Job(project, shown.face(), **job), started)
+        return app.run(app.Job(project, shown.face(project.root), **job), started)

@@ -14,6 +14,8 @@ from hotpipe.events import (
     ServerStarting,
     ServerStopped,
     ServerVerified,
+    Severity,
+    StageFinding,
     StageFinished,
     StageOutput,
     StageStarted,
@@ -22,20 +24,36 @@ from hotpipe.events import (
 
 MOST_CHARACTERS = 4_000_000
 MOST_LINES = 5_000  # of one stage's output; of what is longer, the end is what one needs
+MOST_FINDINGS = 1_000  # of one stage; of more, the beginning
+_FAILED = frozenset({"failed", "timed_out"})
 
 
 @dataclass(slots=True)
 class StageView:
-    """One stage of the current run; `lost` counts the lines before those in `output`."""
+    """One stage of the current run; `lost` counts the lines before those in `output`.
+
+    `since` is the run that it was started in, if that is an earlier one whose process goes on.
+    """
 
     name: str
     command: str = ""
     status: StageStatus | None = None
     exit_code: int | None = None
     took_ms: float = 0.0
+    flaky: bool = False
+    allowed: bool = False
+    why: str = ""
+    since: int | None = None
     output: deque[str] = field(default_factory=deque)
     characters: int = 0
     lost: int = 0
+    findings: list[StageFinding] = field(default_factory=list)
+    found: int = 0  # also those that are not in `findings`
+
+    @property
+    def kept(self) -> bool:
+        """Whether it goes on since an earlier run."""
+        return self.since is not None
 
     def add(self, text: str) -> None:
         self.output.append(text)
@@ -43,6 +61,28 @@ class StageView:
         while len(self.output) > MOST_LINES or self.characters > MOST_CHARACTERS:
             self.characters -= len(self.output.popleft())
             self.lost += 1
+
+    def find(self, finding: StageFinding) -> None:
+        self.found += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(finding)
+
+    def finish(self, event: StageFinished) -> None:
+        self.status, self.exit_code, self.took_ms = event.status, event.exit_code, event.took_ms
+        self.flaky, self.allowed, self.why = event.flaky, event.allowed, event.why
+        # What an attempt found that was followed by another one does not count.
+        del self.findings[: max(0, self.found - event.findings)]
+
+    def has_failed(self) -> bool:
+        return self.status in _FAILED
+
+    def count(self, severity: Severity) -> int:
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def foremost(self) -> list[StageFinding]:
+        """What one looks at first: the errors, or what there is where there are none; in the tool's order."""
+        errors = [finding for finding in self.findings if finding.severity == "error"]
+        return errors or [finding for finding in self.findings if finding.severity == "warning"]
 
 
 @dataclass(slots=True)
@@ -62,7 +102,15 @@ class RunView:
 
     def failures(self) -> list[StageView]:
         """The stages that make the run red."""
-        return [stage for stage in self.stages.values() if stage.status in {"failed", "timed_out"}]
+        return [stage for stage in self.stages.values() if stage.has_failed() and not stage.allowed]
+
+    def allowed(self) -> list[StageView]:
+        """The stages that failed, and may."""
+        return [stage for stage in self.stages.values() if stage.has_failed() and stage.allowed]
+
+    def flaky(self) -> list[StageView]:
+        """The stages that passed only after a retry, just now."""
+        return [stage for stage in self.stages.values() if stage.flaky and stage.status == "passed"]
 
 
 @dataclass(slots=True)
@@ -106,25 +154,52 @@ class View:
 
     run: RunView | None = None
     servers: dict[str, ServerView] = field(default_factory=dict)
+    _alive: dict[str, tuple[int, StageView]] = field(default_factory=dict)  # stages that may go on in another run
+    _commands: dict[str, str] = field(default_factory=dict)
 
     def apply(self, event: AnyEvent) -> None:
         """Take in one event."""
         match event:
             case RunStarted():
-                self.run = RunView(event.run, event.tree, event.changed)
+                self._start(event)
             case RunFinished() if self.run:
                 self.run.status, self.run.took_ms = event.status, event.took_ms
+                if event.status != "superseded":
+                    self._alive.clear()
             case StageStarted() if self.run:
-                self.run.stage(event.stage).command = event.command
+                self._commands[event.stage] = event.command
+                self.run.stages[event.stage] = self._begun(event)
             case StageOutput() if self.run:
-                self.run.stage(event.stage).add(event.text)
+                self._stage(self.run, event.stage).add(event.text)
+            case StageFinding() if self.run:
+                self._stage(self.run, event.stage).find(event)
             case StageFinished() if self.run:
-                stage = self.run.stage(event.stage)
-                stage.status, stage.exit_code, stage.took_ms = event.status, event.exit_code, event.took_ms
+                self._stage(self.run, event.stage).finish(event)
             case ServerStarting() | ServerLive() | ServerVerified() | ServerStopped() | ServerFailed():
                 self._apply_server(self.servers.setdefault(event.server, ServerView(event.server)), event)
             case _:
                 pass
+
+    def _start(self, event: RunStarted) -> None:
+        if self.run is not None and self.run.status in {None, "superseded"}:
+            number = self.run.number
+            unfinished = {name: (number, each) for name, each in self.run.stages.items() if each.status is None}
+            self._alive |= unfinished
+        self.run = RunView(event.run, event.tree, event.changed)
+
+    def _begun(self, event: StageStarted) -> StageView:
+        """One that is kept brings what it has written, and where it began."""
+        began, stage = self._alive.pop(event.stage, (event.run, StageView(event.stage)))
+        if not event.kept:
+            return StageView(event.stage, event.command)
+        stage.command, stage.since = event.command, stage.since or began
+        return stage
+
+    def _stage(self, run: RunView, name: str) -> StageView:
+        """Also of one that was not started, whose earlier end is told again."""
+        stage = run.stage(name)
+        stage.command = stage.command or self._commands.get(name, "")
+        return stage
 
     def _apply_server(
         self,

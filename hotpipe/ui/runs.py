@@ -1,0 +1,124 @@
+"""What the plain face tells of runs: their stages, their verdicts.
+
+Stages that did not have to run are held back until there is something to say, and then counted rather than listed. A
+run that gave way to the next one is held back, too: the next one's first line says it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from hotpipe.events import AnyEvent, RunFinished, RunStarted, StageFinished, StageStarted, StageStatus, Stamp
+from hotpipe.ui import words
+from hotpipe.ui.failures import failures
+from hotpipe.ui.servers import ServerLines
+from hotpipe.ui.style import Style
+from hotpipe.ui.view import RunView, StageView, View
+
+_COLUMN = 10  # so that durations stand in line before all stages are known
+_FEW = 2  # cached stages that have a line each
+_UNTOLD = frozenset({"skipped", "cancelled"})  # the line of the run says it
+_MARKS: dict[StageStatus, tuple[str, str]] = {
+    "passed": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "timed_out": ("✗", "red"),
+    "cancelled": ("↻", "yellow"),
+    "cached": ("✓", "green"),
+    "skipped": ("·", "dim"),
+}
+
+
+class RunLines:
+    """The lines about runs."""
+
+    def __init__(self, style: Style, view: View, servers: ServerLines) -> None:
+        self._style = style
+        self._view = view
+        self._servers = servers
+        self._cached: list[StageView] = []  # not told yet
+        self._superseded: RunFinished | None = None  # not told yet
+        self._going_on: dict[int, list[str]] = {}  # stages of each run in this batch that began in an earlier one
+        self._dot = style.paint(" · ", "dim")
+
+    def look_ahead(self, events: Sequence[AnyEvent]) -> None:
+        """What a run takes over from the one before stands in its first line."""
+        self._going_on = {}
+        for event in events:
+            if isinstance(event, StageStarted) and event.kept:
+                self._going_on.setdefault(event.run, []).append(event.stage)
+
+    def started(self, stamp: Stamp, event: RunStarted) -> Iterator[str]:
+        self._cached.clear()
+        before, self._superseded = self._superseded, None
+        if self._style.quiet:
+            return
+        paint = self._style.paint
+        about = f" {paint(words.listed(event.changed), 'cyan')}" if event.changed else ""
+        when = f"{about}{self._dot}{paint(words.clock(stamp), 'dim')}"
+        if before is None:
+            yield ""
+            yield f"{paint(f'▶ run {event.run}', 'bold')}{when}"
+        else:
+            gave_way = paint(f"run {before.run} superseded after {words.duration(before.took_ms)}", "yellow")
+            names = self._going_on.get(event.run, [])
+            goes_on = f", {words.listed(names)} go{'es' if len(names) == 1 else ''} on" if names else ""
+            yield f"{paint(f'↻ run {event.run}', 'bold')}{when}{self._dot}{gave_way}{goes_on}"
+
+    def pending(self) -> Iterator[str]:
+        """The verdict on a run that no other one has followed so far."""
+        superseded, self._superseded = self._superseded, None
+        if superseded is not None:
+            took = words.duration(superseded.took_ms)
+            yield self._style.paint(f"↻ superseded after {took}: the tree changed", "yellow")
+
+    def stage(self, event: StageFinished) -> Iterator[str]:
+        run = self._view.run
+        if run is None or (event.status in _UNTOLD and not self._style.verbose):
+            return
+        stage = run.stage(event.stage)
+        if event.status == "cached" and not self._style.verbose:
+            self._cached.append(stage)
+            return
+        yield from self._told_cached(run)
+        yield self._line(run, stage)
+
+    def _told_cached(self, run: RunView) -> Iterator[str]:
+        cached, self._cached = self._cached, []
+        if len(cached) <= _FEW:
+            yield from (self._line(run, stage) for stage in cached)
+            return
+        names = self._style.paint(words.listed([stage.name for stage in cached]), "dim")
+        yield f"  {self._style.paint('✓', 'green')} {words.count(len(cached), 'stage')} cached{self._dot}{names}"
+
+    def _line(self, run: RunView, stage: StageView) -> str:
+        mark, colour = _MARKS[stage.status or "skipped"]
+        colour = "yellow" if stage.flaky or stage.allowed else colour
+        width = max(_COLUMN, *map(len, run.stages))
+        took = "" if stage.why and not stage.took_ms else words.duration(stage.took_ms)
+        told = words.outcome(stage, run.number)
+        if stage.allowed and (first := next(iter(stage.foremost()), None)):
+            told = f"{told}, first {self._style.place(first)}"
+        line = f"  {self._style.paint(mark, colour)} {stage.name:<{width}} {self._style.paint(f'{took:>9}', 'dim')}"
+        return f"{line}  {told}" if told else line
+
+    def finished(self, event: RunFinished) -> Iterator[str]:
+        run = self._view.run
+        if event.status == "superseded" or run is None:
+            self._cached.clear()
+            self._superseded = event
+            return
+        if not self._style.quiet:
+            yield from self._told_cached(run)
+        took = words.duration(event.took_ms)
+        if event.status == "green":
+            verdict = f"{self._style.paint('✓ green', 'green')} in {took}"
+            yield f"{verdict}{self._remarks(run)}{self._servers.already_serving(run)}"
+            return
+        yield from failures(run, self._style)
+        blame = ", ".join(map(words.blame, run.failures()))
+        verdict = f"{self._style.paint(f'✗ red: {blame}', 'red')} in {took}"
+        yield f"{verdict}{self._remarks(run)}{self._servers.still_serving()}"
+
+    def _remarks(self, run: RunView) -> str:
+        """What does not decide the verdict, but should not be forgotten."""
+        told = [f"{words.blame(stage)} (allowed)" for stage in run.allowed()]
+        told += [f"{stage.name} flaky" for stage in run.flaky()]
+        return f"{self._dot}{self._style.paint(', '.join(told), 'yellow')}" if told else ""
