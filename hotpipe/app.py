@@ -24,7 +24,10 @@ from hotpipe.control.standing import Standing
 from hotpipe.daemon import Started
 from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.events import Ending, RunFinished, Warned
+from hotpipe.gate.cache import Cache
 from hotpipe.gate.loop import Gate
+from hotpipe.gate.loop import Setting as GateSetting
+from hotpipe.history import History, record
 from hotpipe.instance import FOLDER, Instance, Role, claim
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
@@ -55,6 +58,7 @@ class Job:
     gate: bool = False
     serve: bool = False
     touch: bool = True
+    cache: bool = True
     role: Role | None = None
     ends: frozenset[str] = field(default_factory=frozenset)
 
@@ -101,6 +105,7 @@ async def _run(job: Job, place: _Place) -> int:
     session = _Session(job, place, bus)
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
+        faces.start_soon(record, session.history, bus.subscribe())
         if place.upward is not None:
             faces.start_soon(systemd.speak, place.upward, systemd.Upward(tuple(place.opened.cutovers)), bus.subscribe())
         try:
@@ -129,8 +134,9 @@ class _Session:
         self._stopping = False
         self._told_at = 0.0
         self._reading = anyio.CancelScope()  # the tree for the first time, which can take long
+        self.history = History(os.path.join(job.project.root, FOLDER))
         config, triggers = job.project.config, job.project.config.triggers()
-        self._gate = Gate(job.project, self.processes, bus.emit, triggers if job.touch else {}) if job.gate else None
+        self._gate = Gate(job.project, triggers if job.touch else {}, self._setting()) if job.gate else None
         self._watcher = (
             Watcher(job.project.root, config.watch, _never(job.project), self._changed, bus.emit)
             if self._gate
@@ -141,6 +147,12 @@ class _Session:
         self._servers = [self._server(name, triggers[name], cutover) for name, cutover in cutovers.items()]
         self._standing = Standing({name: cutover.addresses for name, cutover in cutovers.items()})
         self._warnings = place.warnings()
+
+    def _setting(self) -> GateSetting:
+        folder = os.path.join(self.job.project.root, FOLDER)
+        size = self.job.project.config.gate.cache_size
+        cache = Cache(os.path.join(folder, "cache"), size, self.bus.emit) if self.job.cache else None
+        return GateSetting(self.processes, self.bus.emit, cache, self.history.medians())
 
     async def open_control(self, tasks: TaskGroup) -> None:
         """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""

@@ -182,6 +182,8 @@ class Desk(RuleBasedStateMachine):
         concerned = self.concerned(written) - mutating
         for name in self.concerned(written) & mutating:  # it runs once more, and reads what there is then
             self.processes[name].seen.clear()
+        if concerned or changed:
+            self.vouching = {}  # whatever is being swept, it is swept again
         before = self.run
         self.tell(state.Changed(tuple(sorted(changed)), tuple(sorted(written - changed)), self.tree()))
         assert self.run == before or not mutating, "what a stage writes that may write began another run"
@@ -210,6 +212,8 @@ class Desk(RuleBasedStateMachine):
         for name in again:
             self.verdicts.pop(name, None)
             self.changed.pop(name, None)
+        if again:
+            self.vouching = {}
         self.tell(state.Requested(self.tree(), again=frozenset(again)))
 
     # What the processes do.
@@ -241,6 +245,10 @@ class Desk(RuleBasedStateMachine):
             ok, clean = status == "passed" or spec.allow_failure, status == "passed" and not process.flaky()
             self.verdicts[name] = Verdict(ok, clean, process.key)
             self.failed_fast = self.failed_fast or (self.fail_fast and not ok)
+            if not ok:  # what a stage that mutates wrote may fail those that it needs
+                for other in self.specs:
+                    if other != name and name in self.all_needs(other):
+                        self.verdicts.pop(other, None)
         self.tell(state.StageEnded(name, status, process.flaky() and status == "passed"))
 
     @precondition(lambda self: self.sweep is not None)

@@ -18,20 +18,20 @@ _CHANGED = re.compile(r"(?<![$%])\{changed\}")
 _WHOLE = "{changed}"
 _MOST_BYTES = 120_000
 _MOST_SHOWN = 5  # paths; how many there are is enough to know of more
-_AS_IS = re.compile(r"[^\x00-\x1f\x7f\"\\][^\x00-\x1f\x7f]*")  # what git's core.quotePath would leave alone, but for \xNN
+_AS_IS = re.compile(r"[^\x00-\x1f\x7f\"\\][^\x00-\x1f\x7f]*")  # git quotes the others, too
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be run for a stage: `commands` one after another, `shown` as; none where there is nothing to look at."""
+    """What is to be run for a stage, one command after another; none where there is nothing to look at."""
 
     commands: tuple[Command, ...]
     shown: str
 
 
 def job(project: Project, name: str, run: int, paths: Sequence[str], listed: str | None) -> Job:
-    """The job of a stage. `paths`, relative to the root, are what it is to look at; `listed` is the file that says so."""
+    """The job of a stage. `paths`, relative to the root, are what it is to look at; the file `listed` says so."""
     stage = project.config.stage[name]
     env = {"HOTPIPE_STAGE": name, "HOTPIPE_RUN": str(run)}
     if listed is not None:
@@ -104,6 +104,4 @@ def _with(run: str | tuple[str, ...], paths: Sequence[str]) -> str | tuple[str, 
     quoted = " ".join(map(shlex.quote, paths))
     if isinstance(run, str):
         return _CHANGED.sub(lambda _: quoted, run)
-    return tuple(
-        part for text in run for part in (paths if text == _WHOLE else [_CHANGED.sub(lambda _: quoted, text)])
-    )
+    return tuple(part for text in run for part in (paths if text == _WHOLE else [_CHANGED.sub(lambda _: quoted, text)]))

@@ -66,7 +66,7 @@ from hotpipe.gate.state import (
     Wake,
     Woken,
 )
-from hotpipe.gate.undone import some
+from hotpipe.gate.undone import LONGEST_REST_S, some
 
 RETRY_S = 1.0  # between attempts to write a trigger
 ECHO_S = 2.0  # so soon after a run, a change may be its echo: what the restarted server writes, say
@@ -233,6 +233,13 @@ class _Step(Struct):
             self.actions.append(Wake(until))
         return Resting(past, tree, self.now, until)
 
+    def rest_on(self, resting: Resting) -> State:
+        """What has come so late is the dead's, as a rule; as it could be somebody's, there is a run in the end."""
+        if resting.until < float("inf"):
+            return resting
+        self.actions.append(Wake(self.now + LONGEST_REST_S))
+        return replace(resting, until=self.now + LONGEST_REST_S)
+
     # Words.
 
     def cancel(self, run: Run, stages: frozenset[str]) -> Run:
@@ -272,7 +279,7 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
         case Idle() | Resting() | Untouched() if not given.paths:
             return replace(state, past=past)
         case Resting(_, _, since) if past.undone.by.issuperset(given.paths) and deciding.now - since < LATE_S:
-            return replace(state, past=past, tree=given.tree)
+            return deciding.rest_on(replace(state, past=past, tree=given.tree))
         case Idle(_, since):
             is_echo = deciding.now - since < ECHO_S
             past = deciding.heed_echo(past, given.paths) if is_echo else replace(past, echoes=0)
@@ -282,7 +289,7 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
         case Running() | Touching():
             return _disturbed_run(state, past, given, deciding)
         case Superseded(before, run):
-            run = deciding.shake(run, _lost(before, run, given))
+            run = deciding.shake(run, _lost(before, run, given) - _mutating(past, run))
             return Superseded(past, run, given.tree)
         case _:
             assert_never(state)
@@ -290,10 +297,9 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
 
 def _disturbed_run(state: Running | Touching, past: Past, given: Changed, deciding: _Step) -> State:
     run, lost = state.run, _lost(state.past, state.run, given)
-    mutating = frozenset(stage for stage in run.working if past.graph.nodes[stage].mutates)
     if not lost and given.tree == run.tree:
         return Running(past, run)
-    if mutating:
+    if mutating := _mutating(past, run):
         run = deciding.shake(run, lost - mutating)
         afresh = replace(run, tree=given.tree, skipped=frozenset(), asked=frozenset(), missed=frozenset())
         return deciding.proceed(past, afresh)
@@ -309,6 +315,10 @@ def _lost(before: Past, run: Run, given: Changed) -> frozenset[str]:
     differing = plan.concerned(graph, given.paths)
     written = plan.concerned(graph, (*given.paths, *given.rewritten)) if given.rewritten else differing
     return (run.working | run.passed | run.failed) & (differing | (written - before.passed - before.failed))
+
+
+def _mutating(past: Past, run: Run) -> frozenset[str]:
+    return frozenset(stage for stage in run.working if past.graph.nodes[stage].mutates)
 
 
 def _requested(state: State, given: Requested, deciding: _Step) -> State:
@@ -372,6 +382,9 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
     match state:
         case Running(past, run) | Touching(past, run):
             run = _after_end(past, run, given)
+            if given.stage in run.failed - state.run.failed:
+                # One that mutates goes on while what it needs runs again on what it wrote.
+                run = deciding.shake(run, plan.with_dependents(past.graph, (given.stage,)) - {given.stage})
             if past.graph.fail_fast and given.stage in run.failed - state.run.failed:
                 run = deciding.fail_fast(past, run, given.stage)
             return deciding.proceed(past, run)

@@ -1,4 +1,4 @@
-"""The file that HOTPIPE_CHANGED_FILES names: what a stage is to look at, one path a line. It lives as long as the stage."""
+"""The file that HOTPIPE_CHANGED_FILES names: what a stage is to look at, one path a line."""
 
 import contextlib
 import os
@@ -10,7 +10,8 @@ _FOLDER = ".hotpipe/changed"
 
 
 class Listed:
-    """`path` is absolute; null where the file could not be written: a stage that wants it will say so itself."""
+    """It lives as long as the stage. `path` is absolute; null where the file could not be written: a stage that wants
+    it will say so itself."""
 
     def __init__(self, root: str, stage: str, paths: Sequence[str]) -> None:
         folder = os.path.join(root, _FOLDER)

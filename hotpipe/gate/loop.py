@@ -54,7 +54,7 @@ class Setting(NamedTuple):
     processes: Processes
     emit: Emit
     cache: Cache | None = None
-    usual_ms: Mapping[str, float] = {}  # noqa: RUF012 - never written
+    usual_ms: Mapping[str, float] = {}
 
 
 class Gate:
@@ -158,6 +158,8 @@ class Gate:
                 self._memory.spare(run, name)
             case state.Vouch(stages):
                 self._memory.vouched(stages)
+                if self._memory.is_crowded:
+                    tasks.start_soon(anyio.to_thread.run_sync, self._memory.prune)
             case state.Touch():
                 return self._touch(action, tree)
             case _:
@@ -207,7 +209,7 @@ class Gate:
         self._tell(_Ended(work))
 
     async def _mutate(self, work: Work, job: command.Job, tree: Tree) -> None:
-        """Run a stage that mutates until it leaves its inputs alone. All that it wrote has been told when this returns."""
+        """Run a stage that mutates until it leaves its inputs alone; all that it wrote has been told by then."""
         node = plan.Node(work.name, inputs=_globs(work.stage.inputs))
         written = self._written[work.name] = set()
         try:

@@ -91,9 +91,7 @@ class Memory:
 
     def spare(self, run: int, name: str) -> None:
         """Tell that a stage is not concerned."""
-        self._emit(
-            StageFinished(run=run, stage=name, status="skipped", exit_code=None, took_ms=0.0, why=_SPARED)
-        )
+        self._emit(StageFinished(run=run, stage=name, status="skipped", exit_code=None, took_ms=0.0, why=_SPARED))
 
     def _replay(self, run: int, name: str, record: Record, why: str) -> None:
         for stream, text in record.output:
@@ -117,7 +115,14 @@ class Memory:
         for name in stages:
             key, record = self._fresh.pop(name, None), self._records.get(name)
             if key is not None and record is not None and self._cache is not None and self._stages[name].cache:
-                entry = Entry(
-                    stage=name, run=record.command, took_ms=record.took_ms, output=tuple(record.output), lost=record.lost
-                )
-                self._cache.put(key, entry)
+                self._cache.put(key, Entry(name, record.command, record.took_ms, tuple(record.output), record.lost))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether what is on disk may be more than was asked for."""
+        return self._cache is not None and self._cache.is_crowded
+
+    def prune(self) -> None:
+        """Forget what was used longest ago. Blocks on the disk."""
+        if self._cache is not None:
+            self._cache.prune()

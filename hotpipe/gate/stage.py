@@ -121,9 +121,8 @@ class Work:
         self.record.findings.clear()
         deadline = _deadline(self.stage.timeout)
         for command in job.commands:
-            if self.is_cancelled or self.record.status == "timed_out":
-                break
-            await self._batch(command, deadline)
+            if not self.is_cancelled and anyio.current_time() < deadline:
+                await self._batch(command, deadline)
 
     async def _batch(self, command: Command, deadline: float) -> None:
         finder = Finder(self._root, self.stage.cwd)

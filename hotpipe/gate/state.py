@@ -9,8 +9,8 @@ import math
 from msgspec import Struct
 
 from hotpipe.events import AnyEvent, RunStatus, StageStatus
-from hotpipe.gate.triggers import Due, Trigger
 from hotpipe.gate.plan import Graph
+from hotpipe.gate.triggers import Due, Trigger
 from hotpipe.gate.undone import Undone
 
 _NONE: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import anyio
@@ -21,6 +21,7 @@ from anyio.abc import TaskStatus
 
 from hotpipe.config.model import Watch
 from hotpipe.events import Cause, Emit, Warned, WatchReady
+from hotpipe.tree.identity import Entry
 from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.inotify import Inotify, Suspect
 from hotpipe.tree.settle import settle
@@ -95,6 +96,11 @@ class Watcher:
     def tree(self) -> str:
         """The id of the tree as last read."""
         return self.snapshot.tree
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The watched files as last read."""
+        return self.snapshot.entries
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled; started once every file has been read and every folder is under watch."""
