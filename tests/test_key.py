@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -86,7 +87,7 @@ def test_another_version_system_or_user_changes_it(tmp_path: Path, monkeypatch: 
     for where, name, other in [
         (key_module, "_FORMAT", 99),
         (key_module.sys, "platform", "plan9"),
-        (key_module.platform, "machine", lambda: "vax"),
+        (key_module.os, "uname", lambda: SimpleNamespace(machine="vax")),
         (key_module.os, "geteuid", lambda: 4711),
     ]:
         with monkeypatch.context() as patch:

@@ -10,7 +10,6 @@ those that were used longest ago. Nothing here raises: without a cache a stage j
 
 import contextlib
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -108,7 +107,7 @@ class Cache:
         self._room = min(left, spare) if left >= 0 else spare  # what cannot be removed is not tried again and again
 
     def _write(self, key: str, content: bytes) -> None:
-        part = os.path.join(self._folder, f"{key}.{secrets.token_hex(8)}{_PART}")
+        part = os.path.join(self._folder, f"{key}.{os.urandom(8).hex()}{_PART}")
         try:
             _create(part, content)
             os.replace(part, os.path.join(self._folder, key))

@@ -10,7 +10,6 @@ to it, for a program may have been replaced meanwhile.
 """
 
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -62,7 +61,7 @@ class Keys:
 
 
 def _machine() -> Mark:
-    return sys.platform.encode(), platform.machine().encode(), os.geteuid()
+    return sys.platform.encode(), os.uname().machine.encode(), os.geteuid()
 
 
 def _table(variables: Mapping[str, str]) -> Mark:

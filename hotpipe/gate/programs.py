@@ -17,12 +17,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hotpipe.gate.environments import VENVS, Chosen, Environments
-from hotpipe.gate.looks import SMALL, Looks, Mark
+from hotpipe.gate.looks import Looks, Mark
 
 _SHELL = "/bin/sh"
 _SCRIPTS = (".py", ".sh", ".bash", ".zsh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl", ".php", ".lua")
 _BINS = (*(f"{venv}/bin" for venv in VENVS), "node_modules/.bin")
 _MOST_LINKS = 16
+_MOST_QUOTED = 4_000  # characters: shlex takes 10 µs for each
+_MOST_SCRIPT = 64_000  # bytes
 _SPLIT = re.compile(r"""[\s;&|()<>`'"{}=,:$]+""")
 _GOES_TO = re.compile(r"""(?:\bcd|\s-C)\s+["']?([^\s;&|"'$`]+)""")
 _EXEC = re.compile(rb"""\n'''exec' "?([^" \n]+)""")  # how pip writes a #! that is too long for the kernel
@@ -128,7 +130,7 @@ class Programs:
             yield from map(os.fsdecode, _EXEC.findall(head))
             is_for_sh = is_for_sh or first.split()[-1].endswith(b"sh")
         if is_for_sh and self._looks.is_inside(path):
-            yield from words_of(os.fsdecode(self._looks.head(path, SMALL)))
+            yield from words_of(os.fsdecode(self._looks.head(path, _MOST_SCRIPT)))
 
 
 @lru_cache(maxsize=1024)
@@ -167,7 +169,7 @@ def words_of(run: Run) -> tuple[str, ...]:
 
 def _as_sh_does(text: str) -> list[str]:
     try:
-        return shlex.split(text) if "\\" in text or '"' in text or "'" in text else []
+        return shlex.split(text) if len(text) <= _MOST_QUOTED and any(sign in text for sign in "\\\"'") else []
     except ValueError:  # an open quote
         return []
 

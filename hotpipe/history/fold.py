@@ -63,16 +63,14 @@ class Fold:
         at = stamped.stamp.time
         match stamped.event:
             case RunStarted(tree=tree):
-                self._begin(tree)
+                self._tree, self._started, self._stages = tree, {}, {}
             case StageStarted(stage=name):
                 self._started[name] = self._started.get(name, 0) + 1
             case StageFinished() as end:
                 attempts = self._started.get(end.stage, 0)
                 self._stages[end.stage] = Stage(end.stage, end.status, end.took_ms, end.flaky, attempts)
             case RunFinished(run=run, status=status, took_ms=took_ms):
-                whole = Run(run, at, self._tree, status, took_ms, tuple(self._stages.values()))
-                self._begin("")
-                return whole
+                return Run(run, at, self._tree, status, took_ms, tuple(self._stages.values()))
             case ServerLive(server=server, generation=generation, took_ms=took_ms):
                 return Restart(at, server, generation, took_ms, "live")
             case ServerFailed(server=server, generation=generation):
@@ -82,6 +80,3 @@ class Fold:
             case _:
                 pass
         return None
-
-    def _begin(self, tree: str) -> None:
-        self._tree, self._started, self._stages = tree, {}, {}
