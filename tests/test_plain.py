@@ -291,6 +291,10 @@ class TestFindings:
             "✗ red: lint failed in 663 ms",
         ]
 
+    def test_nor_if_it_writes_its_places_apart_from_their_files(self) -> None:
+        stylish = ["app.py", "  3:5  error  odd  F401"]
+        assert "finding" not in shown(started(), *lint(finding(), output=stylish), finished("red"))
+
     def test_below_long_output_stands_what_to_look_at_first(self) -> None:
         found = [finding(7, "careful", "warning"), finding(), finding(None, "no place", code=None, column=None)]
         said = shown(started(), *lint(*found, output=100), finished("red")).splitlines()
@@ -539,7 +543,7 @@ class TestLinks:
         assert "\x1b]" not in self.said("app.py:4:5: x", "other.py:3:5", "myapp.py:3", "http://app.py:3000", "12:30:45")
 
     def test_a_line_with_links_of_its_own_stays_as_it_is(self) -> None:
-        own = "\x1b]8;;x:y\x1b\\app.py:3:5\x1b]8;;\x1b\\"
+        own = "\x1b]8;;x:y\x07app.py:3:5\x1b]8;;\x07"
         assert f"\n{own}\n" in self.said(own)
 
     def test_places_in_the_list(self) -> None:

@@ -102,7 +102,6 @@ class RunLines:
     def finished(self, event: RunFinished) -> Iterator[str]:
         run = self._view.run
         if event.status == "superseded" or run is None:
-            self._cached.clear()
             self._superseded = event
             return
         if not self._style.quiet:
