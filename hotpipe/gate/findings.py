@@ -14,9 +14,9 @@ from hotpipe.events import Stream
 from hotpipe.gate.dialect.base import Dialect, Finding, Lines
 from hotpipe.gate.dialect.places import Places
 from hotpipe.gate.dialect.pytests import Pytest
+from hotpipe.gate.dialect.runners import GoTest, Panic
 from hotpipe.gate.dialect.several import Arrow, Group, Typed
 from hotpipe.gate.dialect.single import single
-from hotpipe.gate.dialect.runners import GoTest, Panic
 from hotpipe.gate.dialect.tracebacks import Traceback
 
 __all__ = ["MOST", "Finder", "Finding"]
