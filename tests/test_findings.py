@@ -480,10 +480,21 @@ class TestBounds:
 
     def test_reports_that_never_end_hold_little(self) -> None:
         finder = Finder("/project", ".")
-        finder.add("stdout", "=== RUN   TestX")
         for number in range(5_000):
+            finder.add("stdout", f"=== RUN   Test{number % 3}")
             finder.add("stdout", f"    a_test.go:{number}: x")
-        assert len(finder.add("stdout", "--- FAIL: TestX (1s)")) == MOST
+        ended = [len(finder.add("stdout", f"--- FAIL: Test{number} (1s)")) for number in range(3)]
+        assert sum(ended) == MOST
+
+    def test_and_have_room_again_for_the_next_one(self) -> None:
+        finder = Finder("/project", ".")
+        for end in ("--- PASS: TestX (1s)", "ok  \tx\t1s"):
+            finder.add("stdout", "=== RUN   TestX")
+            for number in range(2 * MOST):
+                finder.add("stdout", f"    a_test.go:{number}: x")
+            finder.add("stdout", end)
+        last = ["=== RUN   TestY", "    a_test.go:3: x", "--- FAIL: TestY (1s)"]
+        assert [row(f) for line in last for f in finder.add("stdout", line)] == ["error a_test.go:3 TestY: x"]
 
     def test_a_place_in_the_project_is_preferred_to_one_in_a_library(self) -> None:
         report = [

@@ -291,6 +291,10 @@ class TestFindings:
             "✗ red: lint failed in 663 ms",
         ]
 
+    def test_nor_if_it_writes_its_places_apart_from_their_files(self) -> None:
+        stylish = ["app.py", "  3:5  error  odd  F401"]
+        assert "finding" not in shown(started(), *lint(finding(), output=stylish), finished("red"))
+
     def test_below_long_output_stands_what_to_look_at_first(self) -> None:
         found = [finding(7, "careful", "warning"), finding(), finding(None, "no place", code=None, column=None)]
         said = shown(started(), *lint(*found, output=100), finished("red")).splitlines()
@@ -401,9 +405,10 @@ class TestCached:
         assert shown(started(), *cached(*"abcde"), finished(), style=Style(quiet=True)) == "✓ green in 663 ms\n"
 
     def test_of_a_run_that_gave_way_they_are_not_told(self) -> None:
-        said = shown(started(), *cached("a"), finished("superseded"), started(2), *cached("b", run=2), finished(run=2))
-        assert "✓ a" not in said
-        assert "✓ b" in said
+        again = cached("a", "b", run=2)
+        said = shown(started(), *cached("a"), finished("superseded"), started(2), *again, finished(run=2))
+        assert said.count("✓ a") == 1
+        assert said.count("✓ b") == 1
 
 
 class TestSuperseded:
@@ -425,6 +430,36 @@ class TestSuperseded:
     def test_before_the_warning_that_explains_it(self) -> None:
         said = shown(started(), finished("superseded"), Warned(code="run.undone", message="by itself"))
         assert said.splitlines()[2:] == ["↻ superseded after 663 ms: the tree changed", "! by itself"]
+
+    def test_what_still_holds_is_not_told_again(self) -> None:
+        why = "nothing that concerns it has changed since run 1"
+        still = StageFinished(run=2, stage="lint", status="failed", exit_code=1, took_ms=0.0, why=why)
+        again = [*cached("types", run=2, why=why), still]
+        first = [started(1, "a"), *lint(), *stage("types"), finished("superseded")]
+        chain = [*first, started(2), *again, *stage("test"), finished("red", 2)]
+        said = shown(*chain).splitlines()
+        assert said[1:7] == [
+            "▶ run 1 a · HH:MM:SS",
+            "  ✗ lint           15 ms  exit status 1",
+            "  ✓ types          15 ms",
+            "↻ run 2 · HH:MM:SS · run 1 superseded after 663 ms",
+            "  ✓ test           15 ms",
+            "",
+        ]
+        assert said[-1] == "✗ red: lint failed in 663 ms"
+        assert why in shown(*chain, started(3), *again).partition("▶ run 3")[2]
+        assert why in shown(*chain, style=Style(verbose=True))
+
+    def test_nor_what_was_cached_before_and_still_is(self) -> None:
+        first = [started(1, "a"), *cached("types"), *stage("test"), finished("superseded")]
+        assert shown(*first, started(2), *cached("types", run=2), finished(run=2)).count("✓ types") == 1
+
+    def test_but_what_is_different_now_is(self) -> None:
+        why = "it has passed on just this content"
+        first = [started(1, "a"), *lint(), finished("superseded")]
+        said = shown(*first, started(2), *cached("lint", run=2, why=why), finished(run=2))
+        assert said.count("✓ lint") == 1
+        assert shown(*first, started(2), *lint()).count("✗ lint") == 2
 
     def test_quiet_says_nothing_if_a_run_follows(self) -> None:
         assert shown(started(), finished("superseded"), started(2), style=Style(quiet=True)) == ""
@@ -539,7 +574,7 @@ class TestLinks:
         assert "\x1b]" not in self.said("app.py:4:5: x", "other.py:3:5", "myapp.py:3", "http://app.py:3000", "12:30:45")
 
     def test_a_line_with_links_of_its_own_stays_as_it_is(self) -> None:
-        own = "\x1b]8;;x:y\x1b\\app.py:3:5\x1b]8;;\x1b\\"
+        own = "\x1b]8;;x:y\x07app.py:3:5\x1b]8;;\x07"
         assert f"\n{own}\n" in self.said(own)
 
     def test_places_in_the_list(self) -> None:

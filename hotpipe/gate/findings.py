@@ -3,17 +3,21 @@
 Invariant: a line costs a bounded time whatever is in it, and the findings of a stage a bounded space.
 
 How it works: standard output and standard error have a `_Reading` each, which offers a line to one dialect after
-another; the first that knows the line has it. Dialects (`dialects.py`: places in code; `reports.py`: reports of tests)
-keep what a later line needs; `end` asks them for what they still hold. What has been found before is not told again.
+another (`dialect/`); the first that knows the line has it. They keep what a later line needs; `end` asks them for what
+they still hold. What has been found before is not told again.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 
 from hotpipe.events import Stream
-from hotpipe.gate.dialects import Arrow, Dialect, Finding, Group, Lines, Typed, single
-from hotpipe.gate.places import Places
-from hotpipe.gate.reports import GoTest, Panic, Pytest, Traceback
+from hotpipe.gate.dialect.base import Dialect, Finding, Lines
+from hotpipe.gate.dialect.places import Places
+from hotpipe.gate.dialect.pytests import Pytest
+from hotpipe.gate.dialect.runners import GoTest, Panic
+from hotpipe.gate.dialect.several import Arrow, Group, Typed
+from hotpipe.gate.dialect.single import single
+from hotpipe.gate.dialect.tracebacks import Traceback
 
 __all__ = ["MOST", "Finder", "Finding"]
 

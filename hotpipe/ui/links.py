@@ -9,13 +9,14 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from hotpipe.events import StageFinding
 
 _OPEN, _CLOSE = "\x1b]8;;{}\x1b\\", "\x1b]8;;\x1b\\"
 _LONGEST = 2_000  # characters of a URI: what VTE and iTerm2 take
 _PLACE = re.compile(r"(?<![\w./\\-])([\w./\\@+~-]{1,300}):(\d{1,7})(?::\d{1,6})?(?![\w/])")
+_MOST = 8  # links in a line
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")  # RFC 3986, 2.3
 _WIDEST = 2_000  # characters of a line in which places are looked for
 
 
@@ -32,14 +33,14 @@ class Links:
         """`text` as a link to a place."""
         whole = posixpath.normpath(posixpath.join(self.root, path))
         place = self._fragment(line, column) if line else ""
-        uri = f"file://{self.host}{quote(whole, errors='surrogateescape')}{place}"
+        uri = f"file://{self.host}{_quoted(whole)}{place}"
         return f"{_OPEN.format(uri)}{text}{_CLOSE}" if len(uri) <= _LONGEST else text
 
     def within(self, text: str, findings: "Places") -> str:
         """A line of a tool's output, its places as links; as it is where it has links of its own."""
         if ":" not in text or len(text) > _WIDEST or "\x1b]" in text:
             return text
-        return _PLACE.sub(lambda place: self._known(place, findings), text)
+        return _PLACE.sub(lambda place: self._known(place, findings), text, count=_MOST)
 
     def _known(self, place: re.Match[str], findings: "Places") -> str:
         finding = findings.at(place[1], int(place[2]))
@@ -112,6 +113,12 @@ def _has_links(environ: Mapping[str, str]) -> bool:
         case _:
             vte = _version(environ.get("VTE_VERSION", ""))
             return vte >= (5000,) or environ.get("TERM") in {"xterm-kitty", "xterm-ghostty", "alacritty"}
+
+
+def _quoted(path: str) -> str:
+    """Not urllib's: importing it takes as long as all the faces."""
+    raw = path.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in raw)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ class RunLines:
         self._view = view
         self._servers = servers
         self._cached: list[StageView] = []  # not told yet
+        self._told: dict[str, StageStatus] = {}  # stages since the last run that followed no superseded one
         self._superseded: RunFinished | None = None  # not told yet
         self._going_on: dict[int, list[str]] = {}  # stages of each run in this batch that began in an earlier one
         self._dot = style.paint(" · ", "dim")
@@ -47,6 +48,8 @@ class RunLines:
 
     def started(self, stamp: Stamp, event: RunStarted) -> Iterator[str]:
         self._cached.clear()
+        if self._superseded is None:
+            self._told.clear()
         before, self._superseded = self._superseded, None
         if self._style.quiet:
             return
@@ -74,14 +77,23 @@ class RunLines:
         if run is None or (event.status in _UNTOLD and not self._style.verbose):
             return
         stage = run.stage(event.stage)
+        if self._stands_above(event):
+            return
         if event.status == "cached" and not self._style.verbose:
             self._cached.append(stage)
             return
         yield from self._told_cached(run)
+        self._told[stage.name] = _came_to(event.status)
         yield self._line(run, stage)
+
+    def _stands_above(self, event: StageFinished) -> bool:
+        """Whether this is what was told of the stage in a run that gave way to this one."""
+        is_told = self._told.get(event.stage) == _came_to(event.status)
+        return is_told and bool(event.why) and not self._style.verbose
 
     def _told_cached(self, run: RunView) -> Iterator[str]:
         cached, self._cached = self._cached, []
+        self._told |= {stage.name: "passed" for stage in cached}
         if len(cached) <= _FEW:
             yield from (self._line(run, stage) for stage in cached)
             return
@@ -102,7 +114,6 @@ class RunLines:
     def finished(self, event: RunFinished) -> Iterator[str]:
         run = self._view.run
         if event.status == "superseded" or run is None:
-            self._cached.clear()
             self._superseded = event
             return
         if not self._style.quiet:
@@ -122,3 +133,7 @@ class RunLines:
         told = [f"{words.blame(stage)} (allowed)" for stage in run.allowed()]
         told += [f"{stage.name} flaky" for stage in run.flaky()]
         return f"{self._dot}{self._style.paint(', '.join(told), 'yellow')}" if told else ""
+
+
+def _came_to(status: StageStatus) -> StageStatus:
+    return "passed" if status == "cached" else status
