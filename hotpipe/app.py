@@ -40,6 +40,7 @@ from hotpipe.ui import systemd
 from hotpipe.ui.face import Face, show
 
 INTERRUPTED = 130
+CACHE = os.path.join(FOLDER, "cache")
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
 _ECHO_S = 0.05  # timeout(1) and some supervisors signal twice: the process, and its group
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -48,7 +49,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to run: which halves, in which role (none: beside any other hotpipe), and which runs end it (none of them:
-    only a signal does)."""
+    only a signal does).
+
+    `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
+    inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
+    absolute; empty: nothing is remembered, and nothing that was is believed.
+    """
 
     project: Project
     face: Face
@@ -57,6 +63,8 @@ class Job:
     touch: bool = True
     role: Role | None = None
     ends: frozenset[str] = field(default_factory=frozenset)
+    changed: tuple[str, ...] | None = None
+    cache: str = CACHE
 
 
 def run(job: Job, started: Started | None = None) -> int:
@@ -204,7 +212,8 @@ class _Session:
                     continue
                 self._told_at = time.monotonic()
                 self.bus.emit(Ending())
-                self.stop(INTERRUPTED if number == signal.SIGINT else 0)
+                # Who waits for a verdict must not take the end for a green one: a commit hook would let it pass.
+                self.stop(INTERRUPTED if number == signal.SIGINT or self.job.ends else 0)
 
     async def judge(self, inbox: Inbox) -> None:
         """End after the run that the job waits for."""

@@ -341,7 +341,7 @@ class TestEnding:
     @pytest.mark.parametrize(
         "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)], ids=["INT", "TERM", "HUP"]
     )
-    @pytest.mark.parametrize("verb", ["watch", "gate", "check"])
+    @pytest.mark.parametrize("verb", ["watch", "gate"])
     def test_a_signal_ends_a_long_stage_and_all_its_processes(
         self, tmp_path: Path, verb: str, number: int, code: int
     ) -> None:
@@ -350,6 +350,15 @@ class TestEnding:
             stage = int(session.until("stage.output")["text"])
             session.process.send_signal(number)
             assert session.end() == code
+        assert not psutil.pid_exists(stage)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_check_that_was_ended_is_no_green_one(self, tmp_path: Path, number: int) -> None:
+        plant(tmp_path, {"hotpipe.toml": ENDLESS})
+        with running(tmp_path, "check") as session:
+            stage = int(session.until("stage.output")["text"])
+            session.process.send_signal(number)
+            assert session.end() == 130
         assert not psutil.pid_exists(stage)
 
     def test_a_signal_while_nothing_runs(self, tmp_path: Path) -> None:
