@@ -16,15 +16,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hotpipe.errors import UsageError
+from hotpipe.errors import HotpipeError, UsageError
 
-# `git rev-parse --local-env-vars`, and what git tells its hooks about the commit that is being made.
-_LOCAL = (
+_LOCAL = (  # git rev-parse --local-env-vars
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"),
     *("GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX"),
     *("GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE"),
-    *("GIT_WORK_TREE", "GIT_QUARANTINE_PATH", "GIT_EDITOR", "GIT_REFLOG_ACTION"),
-    *("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_DATE"),
+    "GIT_WORK_TREE",
 )
 _QUIET = ("-c", "core.fsmonitor=false")  # no daemon, no hook
 _NAMES = ("--name-only", "-z", "--no-renames", "--no-ext-diff", "--ignore-submodules=dirty", "--relative")
@@ -50,7 +48,10 @@ class Repository:
         # With GIT_DIR alone, the working directory is the top of the work tree, as hooks have it: git(1).
         asked_in = os.curdir if "GIT_DIR" in os.environ and "GIT_WORK_TREE" not in os.environ else root
         env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-        top = _line(_asked(("rev-parse", "--show-toplevel"), asked_in, env, f"{root} is in no git work tree"))
+        shown = _run(("rev-parse", "--show-toplevel"), asked_in, env)
+        if shown.returncode:
+            raise UsageError(f"{root} is in no git work tree", hint=_words(shown))
+        top = _line(shown.stdout)
         folder = _line(_git(("rev-parse", "--absolute-git-dir"), asked_in, env))
         index = os.path.join(top, env.get("GIT_INDEX_FILE") or os.path.join(folder, "index"))
         root = os.path.realpath(root)
@@ -143,9 +144,6 @@ class Repository:
         return _run(arguments, self.root, env or self.env).stdout
 
 
-
-
-
 def forget() -> None:
     """Let go of the repository and the commit that git told its hook of: programs that are started from now on find
     the one that they are in."""
@@ -153,15 +151,16 @@ def forget() -> None:
         os.environ.pop(name, None)
 
 
+def is_calling() -> bool:
+    """Whether git has started this, as a hook or an alias: what the environment says of a repository is its word."""
+    return "GIT_PREFIX" in os.environ
+
+
 def _git(arguments: tuple[str, ...], cwd: str, env: Mapping[str, str]) -> bytes:
-    return _asked(arguments, cwd, env, f"git {arguments[0]} failed")
-
-
-def _asked(arguments: tuple[str, ...], cwd: str, env: Mapping[str, str], otherwise: str) -> bytes:
-    """What git answers; raises UsageError with git's own words where it refuses."""
+    """What git answers; raises HotpipeError with git's own words where it refuses."""
     done = _run(arguments, cwd, env)
     if done.returncode:
-        raise UsageError(otherwise, hint=f"git says: {os.fsdecode(done.stderr).strip() or 'nothing'}")
+        raise HotpipeError(f"git {arguments[0]} failed", hint=_words(done))
     return done.stdout
 
 
@@ -171,6 +170,10 @@ def _run(arguments: tuple[str, ...], cwd: str, env: Mapping[str, str]) -> subpro
         return subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError as error:
         raise UsageError("this needs git, and there is no program `git`", hint="install git") from error
+
+
+def _words(done: subprocess.CompletedProcess[bytes]) -> str:
+    return f"git says: {os.fsdecode(done.stderr).strip() or 'nothing'}"
 
 
 def _line(answer: bytes) -> str:

@@ -18,9 +18,7 @@ def only(config: Config, names: Iterable[str]) -> Config:
     kept = frozenset(_closure(config, names))
     needs = config.needs()
     stages = {
-        name: replace(stage, needs=_nearest(needs, kept, name))
-        for name, stage in config.stage.items()
-        if name in kept
+        name: replace(stage, needs=_nearest(needs, kept, name)) for name, stage in config.stage.items() if name in kept
     }
     return replace(config, stage=stages)
 

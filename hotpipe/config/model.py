@@ -1,8 +1,8 @@
 """What a configuration may say: frozen types, and a pure validation that reports every problem at once.
 
 `parse` takes the tables that TOML gave and returns either a `Config` or the faults, each at its key path. A key that is
-not a field of these types does not work yet, and is refused. What `to_tables` gives, `parse` reads back as what comes to
-the same.
+not a field of these types does not work yet, and is refused. What `to_tables` gives, `parse` reads back as what comes
+to the same.
 """
 
 import posixpath
