@@ -115,7 +115,9 @@ class Repository:
         return os.path.join(self.top, _line(self._git("rev-parse", "--git-common-dir", cwd=self.top)))
 
     def _commit(self, rev: str) -> str:
-        found = b"" if rev.startswith("-") else self._asks("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}")
+        found = (
+            b"" if rev.startswith(("-", "^")) else self._asks("rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}")
+        )
         if not found:
             hint = "is it spelled as `git log` takes it? A shallow clone may lack it: git fetch --unshallow"
             raise UsageError(f"git knows no revision {rev!r}", hint=hint)
@@ -141,7 +143,8 @@ class Repository:
 
     def _asks(self, *arguments: str, env: Mapping[str, str] | None = None) -> bytes:
         """Where a refusal is an answer, too: nothing."""
-        return _run(arguments, self.root, env or self.env).stdout
+        done = _run(arguments, self.root, env or self.env)
+        return b"" if done.returncode else done.stdout
 
 
 def forget() -> None:
