@@ -28,7 +28,7 @@ from glob import escape, iglob
 from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.git import Repository
 from hotpipe.tree.globs import Globs
-from hotpipe.tree.ignore import BUILT_IN, UNCONDITIONAL
+from hotpipe.tree.ignore import BUILT_IN, UNCONDITIONAL, literally
 
 _PREFIX = "hotpipe-staged-"
 _MOST_NAMED = 3
@@ -55,13 +55,17 @@ _FINDER_PATH = re.compile(r"""['"]: ['"](/[^'"]+)['"]""")  # MAPPING in setuptoo
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A copy of the index. `top` is that of the copy, `root` the project's folder in it, `changed` what is staged
-    (relative to the root), `python_path` where Python is to look first."""
+    """A copy of the index. `top` is that of the copy, `root` the project's folder in it.
+
+    `changed` is what is staged, relative to the root. `ignore` are lines for `[watch] ignore` that mean the links, so
+    that the tree is the one that a clean work tree is. `python_path` is where Python is to look first.
+    """
 
     top: str
     root: str
     changed: tuple[str, ...]
-    python_path: tuple[str, ...] = ()
+    ignore: tuple[str, ...]
+    python_path: tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -77,7 +81,13 @@ def staged(root: str) -> Iterator[Staged]:
         linked = tuple(_link(repository, top))
         copy = os.path.normpath(os.path.join(top, repository.prefix))
         os.makedirs(copy, exist_ok=True)  # nothing in it may be staged
-        yield Staged(top, copy, repository.staged(), tuple(_python_path(repository.top, top, linked)))
+        yield Staged(
+            top,
+            copy,
+            changed=repository.staged(),
+            ignore=tuple(literally(os.path.relpath(os.path.join(top, path), copy)) for path in linked),
+            python_path=tuple(_python_path(repository.top, top, linked)),
+        )
 
 
 def remove_left_overs() -> None:

@@ -79,7 +79,7 @@ def command(
 def _check_staged(asked: _Asked, found: str, face: Face) -> int:
     root = os.path.dirname(found)
     with staged_copy(root) as copy, contextlib.chdir(copy.root):
-        job = asked.job(_as_staged(found, copy), face)
+        job = asked.job(_without(copy.ignore, _as_staged(found, copy)), face)
         git.forget()  # the copy is no repository, and the one that it comes from is not to be touched
         if copy.python_path:
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*copy.python_path, os.environ.get("PYTHONPATH"))))
@@ -93,6 +93,11 @@ def _as_staged(found: str, copy: Staged) -> Project:
     if os.path.lexists(own):
         return file.load(own, copy.root)
     return replace(file.load(found, os.path.dirname(found)), root=copy.root)
+
+
+def _without(ignore: tuple[str, ...], project: Project) -> Project:
+    watch = structs.replace(project.config.watch, ignore=(*project.config.watch.ignore, *ignore))
+    return replace(project, config=structs.replace(project.config, watch=watch))
 
 
 def _all_needed(project: Project) -> Project:
