@@ -114,15 +114,19 @@ class TestCommit:
         assert linked.attempt("commit", "-a", "-m", "y", cwd=below).returncode == 0
         assert (subject(linked), subject(guarded)) == ("y", "x")
 
-    def test_a_project_below_the_top(self, repository: Repository) -> None:
+    @pytest.mark.parametrize("in_linked", [False, True])  # there git sets GIT_DIR alone: the top is where it starts us
+    def test_a_project_below_the_top(self, repository: Repository, tmp_path: Path, in_linked: bool) -> None:
         repository.commit({"a b/hotpipe.toml": GOOD, "outside.txt": "bad"})
         hook(repository, "install", cwd="a b")
-        repository.write({"a b/file.txt": "x"})
-        repository.git("add", "-A")
-        repository.git("commit", "-q", "-m", "y")
-        repository.write({"a b/file.txt": "bad"})
-        assert repository.attempt("commit", "-a", "-m", "z").returncode == 1
-        assert subject(repository) == "y"
+        if in_linked:
+            repository.git("worktree", "add", "-q", str(tmp_path / "linked"))
+        here = Repository(tmp_path / "linked", new=False) if in_linked else repository
+        here.write({"a b/file.txt": "x"})
+        here.git("add", "-A")
+        here.git("commit", "-q", "-m", "y")
+        here.write({"a b/file.txt": "bad"})
+        assert here.attempt("commit", "-a", "-m", "z").returncode == 1
+        assert subject(here) == "y"
 
     def test_an_unusable_configuration_blocks(self, guarded: Repository) -> None:
         guarded.write({"hotpipe.toml": "nonsense"})

@@ -29,7 +29,7 @@ if [ -x "$before" ]; then
 fi
 for hotpipe in {candidates}; do
     if command -v "$hotpipe" >/dev/null 2>&1; then
-        exec "$hotpipe" {check} </dev/null
+        exec "$hotpipe" {check}
     fi
 done
 echo "hotpipe: the {name} hook cannot find hotpipe: neither {shown} nor in PATH" >&2
