@@ -128,6 +128,14 @@ class TestCommit:
         assert here.attempt("commit", "-a", "-m", "z").returncode == 1
         assert subject(here) == "y"
 
+    def test_a_configuration_of_another_name(self, repository: Repository) -> None:
+        repository.commit({"it's.toml": GOOD, "file.txt": "x"})
+        hook(repository, "install", "--config", "it's.toml")
+        repository.write({"file.txt": "bad"})
+        assert repository.attempt("commit", "-a", "-m", "z").returncode == 1
+        repository.write({"file.txt": "y"})
+        repository.git("commit", "-q", "-a", "-m", "y")
+
     def test_an_unusable_configuration_blocks(self, guarded: Repository) -> None:
         guarded.write({"hotpipe.toml": "nonsense"})
         done = guarded.attempt("commit", "-a", "-m", "y")

@@ -48,10 +48,14 @@ def command(config_file: str | None, action: str, name: str) -> None:
     A hook that is there already is kept, and called first.
     """
     found = asking.found(config_file)
+    if action == "install":
+        asking.check(config_file)  # every commit would end with what is wrong with it
     repository = Repository.of(os.path.dirname(found))
     hook = _Hook(Path(_folder(repository)), name)
+    is_found = config_file is None and repository.root == repository.top  # from there, where git starts hooks
+    named = "" if is_found else os.path.join(repository.prefix, os.path.basename(found))
     try:
-        click.echo(hook.install(_script(name, repository, found)) if action == "install" else hook.uninstall())
+        click.echo(hook.install(_script(name, named)) if action == "install" else hook.uninstall())
     except OSError as error:
         raise HotpipeError(f"cannot write {error.filename or hook.file}: {error.strerror}") from error
 
@@ -126,11 +130,9 @@ def _folder(repository: Repository) -> str:
     return folder
 
 
-def _script(name: str, repository: Repository, found: str) -> bytes:
+def _script(name: str, config_file: str) -> bytes:
     own = _executable()
-    check = _CHECKS[name]
-    if repository.prefix != os.curdir:  # git starts hooks at the top
-        check += f" --config {shlex.quote(os.path.join(repository.prefix, os.path.basename(found)))}"
+    check = _CHECKS[name] + (f" --config {shlex.quote(config_file)}" if config_file else "")
     return os.fsencode(
         _SCRIPT.format(
             mark=_MARK.decode(),
