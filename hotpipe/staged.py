@@ -16,7 +16,6 @@ of one that was killed, whatever process has its number today; the next hotpipe 
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import signal
 import stat
@@ -25,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import escape, iglob
 
+from hotpipe.editable import python_path
 from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.git import Repository
 from hotpipe.tree.globs import Globs
@@ -37,20 +37,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # BUILT_IN is what nobody wants to watch. This part of it is installed, and tools run from it.
 _INSTALLED = {".venv/", "venv/", ".tox/", ".nox/", ".eggs/", "*.egg-info/", "node_modules/", ".direnv/"}
 _OUTPUTS = (
-    "build/",
-    "dist/",
-    "target/",
-    "out/",
-    "coverage/",
-    ".next/",
-    ".nuxt/",
-    ".svelte-kit/",
-    ".turbo/",
-    ".gradle/",
+    *("build/", "dist/", "target/", "out/", "coverage/"),
+    *(".next/", ".nuxt/", ".svelte-kit/", ".turbo/", ".gradle/"),
 )
 _LEFT_OUT = Globs((*UNCONDITIONAL, *(line for line in BUILT_IN if line not in _INSTALLED), *_OUTPUTS, ".*_cache/"))
-
-_FINDER_PATH = re.compile(r"""['"]: ['"](/[^'"]+)['"]""")  # MAPPING in setuptools' __editable___NAME_finder.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +76,7 @@ def staged(root: str) -> Iterator[Staged]:
             copy,
             changed=repository.staged(),
             ignore=tuple(literally(os.path.relpath(os.path.join(top, path), copy)) for path in linked),
-            python_path=tuple(_python_path(repository.top, top, linked)),
+            python_path=tuple(python_path(repository.top, top, linked)),
         )
 
 
@@ -171,36 +161,3 @@ def _is_missing(copy: str, path: str) -> bool:
             if not stat.S_ISDIR(os.lstat(at).st_mode):
                 return False
     return not os.path.lexists(os.path.join(copy, path))
-
-
-def _python_path(top: str, copy: str, linked: tuple[str, ...]) -> Iterator[str]:
-    """Where the copy has what is installed from the work tree in editable form (PEP 660).
-
-    An environment names such a project by its absolute path, so the tests in the copy would import the work tree.
-    """
-    environments = [os.path.join(top, path) for path in linked]
-    environments += [os.environ[name] for name in ("VIRTUAL_ENV",) if name in os.environ]
-    found = (place for folder in environments for place in _editable(folder))
-    for place in dict.fromkeys(found):
-        relative = os.path.relpath(os.path.realpath(place), top)
-        if not relative.startswith("..") and os.path.isdir(os.path.join(copy, relative)):
-            yield os.path.normpath(os.path.join(copy, relative))
-
-
-def _editable(environment: str) -> Iterator[str]:
-    """The folders outside of it that a virtual environment puts on Python's path: site(3)."""
-    if not os.path.isfile(os.path.join(environment, "pyvenv.cfg")):
-        return
-    packages = os.path.join(escape(environment), "lib*", "python*", "site-packages")
-    for file in iglob(os.path.join(packages, "*.pth")):
-        yield from (line.strip() for line in _text(file).splitlines() if line.startswith("/"))
-    for file in iglob(os.path.join(packages, "__editable___*_finder.py")):
-        yield from (os.path.dirname(package) for package in _FINDER_PATH.findall(_text(file)))
-
-
-def _text(file: str) -> str:
-    try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
-            return opened.read()
-    except OSError:
-        return ""
