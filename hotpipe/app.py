@@ -43,6 +43,7 @@ from hotpipe.ui import systemd
 from hotpipe.ui.face import Face, show
 
 INTERRUPTED = 130
+CACHE = os.path.join(FOLDER, "cache")
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
 _ECHO_S = 0.05  # timeout(1) and some supervisors signal twice: the process, and its group
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -51,16 +52,22 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to run: which halves, in which role (none: beside any other hotpipe), and which runs end it (none of them:
-    only a signal does)."""
+    only a signal does).
+
+    `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
+    inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
+    absolute; empty: nothing is remembered, and nothing that was is believed.
+    """
 
     project: Project
     face: Face
     gate: bool = False
     serve: bool = False
     touch: bool = True
-    cache: bool = True
     role: Role | None = None
     ends: frozenset[str] = field(default_factory=frozenset)
+    changed: tuple[str, ...] | None = None
+    cache: str = CACHE
 
 
 def run(job: Job, started: Started | None = None) -> int:
@@ -149,9 +156,9 @@ class _Session:
         self._warnings = place.warnings()
 
     def _setting(self) -> GateSetting:
-        folder = os.path.join(self.job.project.root, FOLDER)
-        size = self.job.project.config.gate.cache_size
-        cache = Cache(os.path.join(folder, "cache"), size, self.bus.emit) if self.job.cache else None
+        project, folder = self.job.project, self.job.cache
+        size = project.config.gate.cache_size
+        cache = Cache(os.path.join(project.root, folder), size, self.bus.emit) if folder else None
         return GateSetting(self.processes, self.bus.emit, cache, self.history.medians())
 
     async def open_control(self, tasks: TaskGroup) -> None:
@@ -198,7 +205,8 @@ class _Session:
                 for server in self._servers:
                     halves.start_soon(server.run)
                 if self._gate is not None and self._watcher is not None:
-                    self._gate.request(self._watcher.tree)
+                    changed = None if self.job.changed is None else frozenset(self.job.changed)
+                    self._gate.request(self._watcher.tree, changed)
                     halves.start_soon(self._gate.run, self._watcher)
             watching.cancel_scope.cancel()
 
@@ -216,7 +224,8 @@ class _Session:
                     continue
                 self._told_at = time.monotonic()
                 self.bus.emit(Ending())
-                self.stop(INTERRUPTED if number == signal.SIGINT else 0)
+                # Who waits for a verdict must not take the end for a green one: a commit hook would let it pass.
+                self.stop(INTERRUPTED if number == signal.SIGINT or self.job.ends else 0)
 
     async def judge(self, inbox: Inbox) -> None:
         """End after the run that the job waits for."""

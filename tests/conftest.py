@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from repository import repository, temporary  # noqa: F401 - fixtures
 from running import start  # noqa: F401 - a fixture
 
 REQUIRE = os.environ.get("HOTPIPE_REQUIRE") == "1"

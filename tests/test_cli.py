@@ -24,6 +24,7 @@ RED = '[stage.one]\nrun = "echo the reason; exit 3"\n[stage.two]\nrun = "touch t
 SERVER = '[server.web]\nrun = "serve"\n'
 
 OF_A_PROJECT = tuple(verb for verb in VERBS if verb != "listen")
+COMMANDS = tuple("hook install" if verb == "hook" else verb for verb in OF_A_PROJECT)
 
 
 @pytest.fixture
@@ -141,21 +142,21 @@ class TestUsage:
         assert said in done.stderr
         assert os.listdir(tmp_path) == ["hotpipe.toml"]
 
-    @pytest.mark.parametrize("verb", OF_A_PROJECT)
-    def test_without_a_configuration_it_says_what_to_do(self, hotpipe: Hotpipe, tmp_path: Path, verb: str) -> None:
-        done = hotpipe(verb)
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_without_a_configuration_it_says_what_to_do(self, hotpipe: Hotpipe, tmp_path: Path, command: str) -> None:
+        done = hotpipe(*command.split())
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
             f"hotpipe: no hotpipe.toml in {tmp_path} or above, nor [tool.hotpipe] in a pyproject.toml\n"
             "hint: write a hotpipe.toml, or name one with --config FILE\n"
         )
 
-    @pytest.mark.parametrize("verb", OF_A_PROJECT)
+    @pytest.mark.parametrize("command", COMMANDS)
     def test_all_that_is_wrong_with_the_configuration_comes_at_once(
-        self, hotpipe: Hotpipe, tmp_path: Path, verb: str
+        self, hotpipe: Hotpipe, tmp_path: Path, command: str
     ) -> None:
         plant(tmp_path, {"hotpipe.toml": '[stage.one]\nrun = "touch started"\ntimout = "5s"\n[server.web]\nrun = 3\n'})
-        done = hotpipe(verb)
+        done = hotpipe(*command.split())
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
             "hotpipe: 2 problems in the configuration; nothing was started\n"
@@ -341,7 +342,7 @@ class TestEnding:
     @pytest.mark.parametrize(
         "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)], ids=["INT", "TERM", "HUP"]
     )
-    @pytest.mark.parametrize("verb", ["watch", "gate", "check"])
+    @pytest.mark.parametrize("verb", ["watch", "gate"])
     def test_a_signal_ends_a_long_stage_and_all_its_processes(
         self, tmp_path: Path, verb: str, number: int, code: int
     ) -> None:
@@ -350,6 +351,15 @@ class TestEnding:
             stage = int(session.until("stage.output")["text"])
             session.process.send_signal(number)
             assert session.end() == code
+        assert not psutil.pid_exists(stage)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_check_that_was_ended_is_no_green_one(self, tmp_path: Path, number: int) -> None:
+        plant(tmp_path, {"hotpipe.toml": ENDLESS})
+        with running(tmp_path, "check") as session:
+            stage = int(session.until("stage.output")["text"])
+            session.process.send_signal(number)
+            assert session.end() == 130
         assert not psutil.pid_exists(stage)
 
     def test_a_signal_while_nothing_runs(self, tmp_path: Path) -> None:

@@ -15,8 +15,13 @@ config_option = click.option("--config", "config_file", metavar="FILE", help="Co
 
 def root(config_file: str | None) -> str:
     """The project's root, whatever its configuration says just now; raises UsageError where there is none."""
+    return os.path.dirname(found(config_file))
+
+
+def found(config_file: str | None) -> str:
+    """The configuration file, absolute, not read yet; raises UsageError where there is none."""
     here = _here()
-    return os.path.dirname(os.path.abspath(config_file) if config_file else file.find(here))
+    return os.path.abspath(config_file) if config_file else file.find(here)
 
 
 def ask(config_file: str | None, request: Request) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What a configuration may say: frozen types, and a pure validation that reports every problem at once.
 
 `parse` takes the tables that TOML gave and returns either a `Config` or the faults, each at its key path. A key that is
-not a field of these types does not work yet, and is refused. What `to_tables` gives, `parse` reads back as the same.
+not a field of these types does not work yet, and is refused. What `to_tables` gives, `parse` reads back as what comes
+to the same.
 """
 
 import posixpath
@@ -91,7 +92,8 @@ class Gate(_Table, frozen=True):
 class Stage(_Table, frozen=True):
     """One check: `run` is a text for sh, or an argv.
 
-    `needs` is null for the stage written above, `inputs` for every watched file; empty, both mean none.
+    `needs` is as written, null for the stage written above: `Config.needs` says which one that is. `inputs` is null
+    for every watched file; empty, both mean none.
     """
 
     run: str | tuple[str, ...]
@@ -200,8 +202,8 @@ class Fault:
 def parse(tables: Mapping[str, Any]) -> Config | list[Fault]:
     """The configuration that `tables` (as tomllib gives them) stand for, or all that is wrong with them.
 
-    What depends on other keys is filled in: what each stage needs, each server's strategy and trigger, the name of each
-    of its sockets.
+    What depends on other keys is filled in: each server's strategy and trigger, the name of each of its sockets. What a
+    stage needs is not: whether it was written decides what `hotpipe check STAGE` runs.
     """
     faults: list[Fault] = []
     config: Config = _table(Config, tables, (), faults)
@@ -211,12 +213,12 @@ def parse(tables: Mapping[str, Any]) -> Config | list[Fault]:
 
 
 def to_tables(config: Config) -> dict[str, Any]:
-    """The configuration with all defaults filled in, as tables that TOML and JSON can hold.
+    """The configuration with all defaults filled in, what each stage needs too, as tables that TOML and JSON can hold.
 
     A key whose default is "none", "all" or the machine's (`timeout`, `watchdog`, `inputs`, a server's `needs`, `jobs`)
     is left out where it is not set.
     """
-    resolved = _resolved(config)
+    resolved = _with_needs(_resolved(config))
     tables: dict[str, Any] = msgspec.to_builtins(resolved, enc_hook=str)
     for name, server in resolved.server.items():
         tables["server"][name]["listen"] = [listen.table(listen.name) for listen in server.listen]
@@ -225,10 +227,15 @@ def to_tables(config: Config) -> dict[str, Any]:
 
 
 def _resolved(config: Config) -> Config:
-    needs, triggers = config.needs(), config.triggers()
-    stages = {name: msgspec.structs.replace(stage, needs=needs[name]) for name, stage in config.stage.items()}
+    triggers = config.triggers()
     servers = {name: _resolved_server(server, triggers[name]) for name, server in config.server.items()}
-    return msgspec.structs.replace(config, stage=stages, server=servers)
+    return msgspec.structs.replace(config, server=servers)
+
+
+def _with_needs(config: Config) -> Config:
+    needs = config.needs()
+    stages = {name: msgspec.structs.replace(stage, needs=needs[name]) for name, stage in config.stage.items()}
+    return msgspec.structs.replace(config, stage=stages)
 
 
 def _resolved_server(server: Server, trigger: str) -> Server:

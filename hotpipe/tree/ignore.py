@@ -281,7 +281,7 @@ class Ignore:
         return Folder(Scope(fixed, self._read("", base) + around.sources + weakest), base)
 
     def _unconditional(self, base: str) -> tuple[Source, ...]:
-        triggers = _listed("trigger", base, ((0, os.fsencode(_literally(path))) for path in self._never))
+        triggers = _listed("trigger", base, ((0, os.fsencode(literally(path))) for path in self._never))
         return _listed("built in", base, ((0, os.fsencode(line)) for line in UNCONDITIONAL)) + triggers
 
 
@@ -290,6 +290,6 @@ def _down_to(path: str) -> Iterator[str]:
     yield from (path[: slash.start()] for slash in re.finditer(r"/|\Z", path) if path)
 
 
-def _literally(path: str) -> str:
+def literally(path: str) -> str:
     """The gitignore line for exactly this path from the root."""
     return "/" + re.sub(r"[\\*?\[ ]", r"\\\g<0>", path)
