@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from hotpipe import app
-from hotpipe.cli import options
+from hotpipe.cli import options, reports
 from hotpipe.config.file import Project
 from hotpipe.config.model import nearest
 from hotpipe.errors import UsageError
@@ -18,16 +18,19 @@ _ENDS = frozenset({"green", "red", "superseded"})
 @click.command(short_help="Run the stages once and exit: 0 green, 1 not.")
 @click.argument("stages", metavar="[STAGE]...", nargs=-1)
 @options.face_options
+@reports.report_options
 @click.option("--trigger", is_flag=True, help="Touch the triggers when all stages pass.")
 def command(config_file: str | None, stages: tuple[str, ...], trigger: bool, **given: Any) -> int:
     """Run the stages once and exit: 0 if all passed on the tree that is still on disk, else 1."""
-    face, project = options.shown(given).face(), options.project(config_file)
+    shown, project = options.shown(given), options.project(config_file)
     if trigger and stages:
         raise UsageError("--trigger needs all stages: some of them alone do not make a tree green")
     chosen = _only(project, stages) if stages else _all_needed(project)
     if not chosen.config.stage:
         raise UsageError(f"{project.file} has no stage to run", hint='write [stage.test] with run = "pytest"')
-    return app.run(app.Job(chosen, face, gate=True, touch=trigger, ends=_ENDS))
+    report = reports.reported(shown, given, project)
+    job = app.Job(report.unwatched(chosen), report.face, gate=True, touch=trigger, ends=_ENDS)
+    return report.exit_code(app.run(job))
 
 
 def _all_needed(project: Project) -> Project:

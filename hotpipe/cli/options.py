@@ -31,9 +31,11 @@ class Shown:
 
     def face(self) -> Face:
         """The face for it."""
-        if self.json:
-            return JsonLines()
-        return Plain(Style(self._colour(), _speaks_unicode(), verbose=self.verbose, quiet=self.quiet))
+        return JsonLines() if self.json else Plain(self.style())
+
+    def style(self) -> Style:
+        """How much of it, in what colours."""
+        return Style(self._colour(), _speaks_unicode(), verbose=self.verbose, quiet=self.quiet)
 
     def _colour(self) -> bool:
         """https://no-color.org, and FORCE_COLOR as in the node and Python worlds."""
