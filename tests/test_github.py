@@ -158,7 +158,7 @@ class TestNothingElseIsExecuted:
     )  # fmt: skip
     @pytest.mark.parametrize("style", [Style(), Style(verbose=True), Style(quiet=True)])
     def test_a_command_that_a_stage_writes(self, line: str, style: Style) -> None:
-        text = shown(begun(), *stage("a", "failed", *output("a", line), code=1), over(), style=style)
+        text = shown(begun(), *stage("a", "failed", *output("a", "first", line), code=1), over(), style=style)
         assert {c.name for c in executed(text)} <= {"group", "endgroup", "error"}
         assert [c.properties for c in executed(text) if c.name == "error"] == [{"title": "a failed"}]
 
