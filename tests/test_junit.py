@@ -23,7 +23,8 @@ from hotpipe.events import AnyEvent, Ending, StageStarted, Stamped
 from hotpipe.ui import excerpt
 from hotpipe.ui.excerpt import Excerpt, readable
 from hotpipe.ui.jsonl import JsonLines
-from hotpipe.ui.junit import JUnit, to_xml
+from hotpipe.ui.junit import JUnit
+from hotpipe.ui.junit_xml import to_xml
 from hotpipe.ui.plain import Plain, Style
 from hotpipe.ui.results import Results
 
