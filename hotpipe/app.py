@@ -246,8 +246,8 @@ class _Session:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python's own flush at exit would fail too, with status 120
             if not self.job.ends:  # who waits for a verdict gets it as the exit code, read or not
                 self.stop(0)
-            async for _ in inbox.batches():
-                pass
+            async for batch in inbox.batches():
+                self.job.face.render(batch)  # for the reports that it writes
 
     def stop(self, exit_code: int) -> None:
         """Tell both halves to end, in order; the first exit code counts."""

@@ -9,7 +9,7 @@ import click
 from msgspec import structs
 
 from hotpipe import app, git
-from hotpipe.cli import asking, options
+from hotpipe.cli import asking, options, reports
 from hotpipe.config import chosen, file
 from hotpipe.config.file import Project
 from hotpipe.config.model import nearest
@@ -29,12 +29,12 @@ class _Asked:
     keep_going: bool
     no_cache: bool
 
-    def job(self, project: Project, shown: options.Shown) -> app.Job:
+    def job(self, project: Project, report: reports.Reported) -> app.Job:
         part = _only(project, self.stages) if self.stages else _all_needed(project)
         if not part.config.stage:
             raise UsageError(f"{project.file} has no stage to run", hint='write [stage.test] with run = "pytest"')
-        part = _to_the_end(part) if self.keep_going else part
-        job = app.Job(part, shown.face(project.root), gate=True, ends=_ENDS)
+        part = report.unwatched(_to_the_end(part) if self.keep_going else part)
+        job = app.Job(part, report.face, gate=True, ends=_ENDS)
         return replace(job, touch=self.trigger, cache="" if self.no_cache else job.cache)
 
 
@@ -45,6 +45,7 @@ class _Asked:
 @click.option("--changed-since", "rev", metavar="REV", help="Only stages whose inputs differ from this git revision.")
 @click.option("--keep-going", is_flag=True, help="After a failure, still run what does not need the failed stage.")
 @click.option("--no-cache", is_flag=True, help="Run also what has passed before, and remember nothing.")
+@reports.report_options
 @click.option("--trigger", is_flag=True, help="Touch the triggers when all stages pass.")
 def command(
     config_file: str | None,
@@ -65,10 +66,13 @@ def command(
         raise UsageError("--staged and --changed-since exclude each other")
     if trigger and (stages or staged or rev is not None):
         raise UsageError("--trigger needs all stages: some of them alone do not make a tree green")
-    asked, shown = _Asked(stages, trigger, keep_going, no_cache), options.shown(given)
-    if staged:
-        return _check_staged(asked, asking.found(config_file), shown)
-    job = asked.job(options.project(config_file), shown)
+    asked, found = _Asked(stages, trigger, keep_going, no_cache), asking.found(config_file)
+    report = reports.reported(options.shown(given), given, os.path.dirname(found))
+    return report.exit_code(_check_staged(asked, found, report) if staged else _check(asked, config_file, rev, report))
+
+
+def _check(asked: _Asked, config_file: str | None, rev: str | None, report: reports.Reported) -> int:
+    job = asked.job(options.project(config_file), report)
     if rev is not None:
         job = replace(job, changed=git.Repository.of(job.project.root).changed_since(rev))
     if git.is_calling():
@@ -76,10 +80,10 @@ def command(
     return app.run(job)
 
 
-def _check_staged(asked: _Asked, found: str, shown: options.Shown) -> int:
+def _check_staged(asked: _Asked, found: str, report: reports.Reported) -> int:
     root = os.path.dirname(found)
     with staged_copy(root) as copy, contextlib.chdir(copy.root):
-        job = asked.job(_without(copy.ignore, _as_staged(found, copy)), shown)
+        job = asked.job(_without(copy.ignore, _as_staged(found, copy)), report)
         git.forget()  # the copy is no repository, and the one that it comes from is not to be touched
         if copy.python_path:
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*copy.python_path, os.environ.get("PYTHONPATH"))))

@@ -32,10 +32,11 @@ class Shown:
 
     def face(self, root: str) -> Face:
         """The face for it; `root` is the project's."""
-        if self.json:
-            return JsonLines()
-        style = Style(self._colour(), _speaks_unicode(), self.verbose, self.quiet, self._links(root))
-        return Plain(style)
+        return JsonLines() if self.json else Plain(self.style(root))
+
+    def style(self, root: str) -> Style:
+        """How much of it, in what colours."""
+        return Style(self._colour(), _speaks_unicode(), self.verbose, self.quiet, self._links(root))
 
     def _links(self, root: str) -> Links | None:
         """Only with colours: who wants none wants no escapes either."""
