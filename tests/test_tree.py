@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-import anyio
 import pytest
-import trio.testing
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -20,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hotpipe.tree import identity
 from hotpipe.tree.identity import Entry, Stat
 from hotpipe.tree.ignore import Ignore
-from hotpipe.tree.settle import MOST_S, settle
 from hotpipe.tree.sweep import Delta, Folders, Snapshot
 
 NAMES = ("a.py", "b", ".gitignore", "caf\udce9", "new\nline")
@@ -739,47 +736,3 @@ def test_no_change_is_ever_missed(tmp_path: Path) -> None:
         Tree,
         settings=settings(max_examples=100, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
     )
-
-
-# --- when a burst is over -----------------------------------------------------------------------------------------
-
-
-class Saves:
-    """A source whose events come at fixed times; each is relevant, or noise."""
-
-    def __init__(self, at: dict[float, bool]) -> None:
-        self.coming = sorted(at.items())
-
-    async def wait(self) -> None:
-        if not self.coming:
-            await anyio.sleep_forever()
-        await anyio.sleep_until(self.coming[0][0])
-
-    def take(self) -> bool:
-        taken = [relevant for at, relevant in self.coming if at <= anyio.current_time()]
-        del self.coming[: len(taken)]
-        return any(taken)
-
-
-@pytest.mark.parametrize(
-    "saves, over_at",
-    [
-        ({}, 0.1),
-        ({0.05: True}, 0.15),
-        ({0.05: True, 0.14: True}, 0.24),
-        ({0.05: False, 0.07: False, 0.09: False}, 0.1),  # noise does not delay
-        ({0.05: True, 0.2: True}, 0.15),
-        ({n / 20: True for n in range(100)}, MOST_S),
-    ],
-    ids=["nothing", "one", "several", "noise", "too late", "without end"],
-)
-def test_a_burst_is_over_when_nothing_relevant_came_for_a_while(saves: dict[float, bool], over_at: float) -> None:
-    async def burst() -> float:
-        began = anyio.current_time()
-        source = Saves({began + at: relevant for at, relevant in saves.items()})
-        await settle(lambda: 0.1, source.wait, source.take)
-        return anyio.current_time() - began
-
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    took = anyio.run(burst, backend="trio", backend_options={"clock": clock})
-    assert took == pytest.approx(over_at)

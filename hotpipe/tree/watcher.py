@@ -1,8 +1,9 @@
 """Keeps the snapshot true while the tree changes, and says what changed.
 
-How it works: `_listen` turns events into suspects and lets a burst settle; `_sweep` stats every file now and then, so
-that a missed event costs seconds and not a wrong result. Both put suspects into `_unseen` and ring; `_refresh` alone
-touches the snapshot, and reports each difference through `on_change`.
+How it works: `_listen` turns events into suspects; `_sweep` stats every file now and then, so that a missed event costs
+seconds and not a wrong result. Both put suspects into `_unseen` and ring. `_refresh` alone touches the snapshot: it
+lets the burst settle, and git finish, looks, and reports what differs through `on_change`. Whoever rings, a part of a
+burst is never reported, unless it goes on beyond the bounds that `settle` and `git` set.
 
 Invariant: when `still()` says true, everything that happened in the tree before the call has been reported.
 """
@@ -21,15 +22,14 @@ from anyio.abc import TaskStatus
 
 from hotpipe.config.model import Watch
 from hotpipe.events import Cause, Emit, Warned, WatchReady
+from hotpipe.tree.git import Hold
 from hotpipe.tree.identity import Entry
 from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.inotify import Inotify, Suspect
-from hotpipe.tree.settle import settle
+from hotpipe.tree.settle import Burst
 from hotpipe.tree.sweep import Delta, Folders, Snapshot
 
 _SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
-_WHOLE_S = 0.0005  # of silence after a single whole save; epoll waits at least 1 ms, and its stragglers come within
-_CALM_S = 0.1
 _LONGEST_S = 60.0
 _BLIND_S, _BLIND_SHARE = 0.5, 20  # the same where folders could not be put under watch
 
@@ -85,8 +85,10 @@ class Watcher:
         self.snapshot = Snapshot(root, watch.paths, ignore, Folders(self._watch, self._unwatch))
         self._unseen: set[str] = set()
         self._stirred: set[str] = set()  # folders that were moved, perhaps away and back, which leaves no trace on disk
-        self._burst: dict[str, Suspect] = {}  # what has come since the last silence
-        self._burst_ended = -math.inf
+        self._burst = Burst(self._settle_s)
+        self._hold = Hold(root, emit)
+        self._news = anyio.Event()
+        self._tree = self.snapshot.tree
         self._refreshing = False
         self._lost = False
         self._told_blind = self._source is None
@@ -94,8 +96,8 @@ class Watcher:
 
     @property
     def tree(self) -> str:
-        """The id of the tree as last read."""
-        return self.snapshot.tree
+        """The id of the tree as last reported."""
+        return self._tree
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -106,7 +108,9 @@ class Watcher:
         """Watch until cancelled; started once every file has been read and every folder is under watch."""
         began = time.monotonic()
         try:
+            await self._held()
             await anyio.to_thread.run_sync(self.snapshot.refresh, {""}, abandon_on_cancel=True)
+            self._tree = self.snapshot.tree
             took_ms = (time.monotonic() - began) * 1e3
             self._emit(WatchReady(dirs=self._dirs(), files=len(self.snapshot.entries), took_ms=round(took_ms, 3)))
             self._tell_blind()
@@ -126,7 +130,7 @@ class Watcher:
     async def confirm(self) -> str:
         """Look at every file once more; what differs is reported before this returns the id of the tree."""
         found = await self._differing()
-        self._unseen |= found  # in two lines: `x |= await y` would write back what x was before
+        self._suspect(found)
         if not self.still():
             done = anyio.Event()
             self._send.send_nowait(_Ring("sweep", done))
@@ -135,7 +139,7 @@ class Watcher:
 
     def still(self) -> bool:
         """Whether all that has happened up to this moment has been reported. Never waits."""
-        if self._take():
+        if self._take() and not self._refreshing:
             self._send.send_nowait(_Ring("event"))
         return not (self._unseen or self._refreshing or self._lost)
 
@@ -143,18 +147,13 @@ class Watcher:
         while True:
             await source.wait()
             if self._take():
-                await settle(self._quiet_s, source.wait, self._take)
-                self._burst.clear()
-                self._burst_ended = anyio.current_time()
-                self._send.send_nowait(_Ring("event"))
+                self._news.set()
+                if not self._refreshing:
+                    self._send.send_nowait(_Ring("event"))
 
-    def _quiet_s(self) -> float:
-        """How long a silence ends what has come so far. One file, written whole, after a time of calm, is no burst: it
-        need not wait."""
-        arrived = [suspect for suspect in self._burst.values() if suspect.write == "whole"]
-        one_save = len(arrived) <= 1 and not any(s.is_dir or s.write == "open" for s in self._burst.values())
-        calm = anyio.current_time() - self._burst_ended > _CALM_S
-        return min(self._settle_s, _WHOLE_S) if one_save and calm and not self._lost else self._settle_s
+    def _suspect(self, found: set[str]) -> None:
+        self._unseen |= found
+        self._burst.find(found, anyio.current_time())
 
     def _take(self) -> bool:
         """Move what the source has to the suspects; true if any of it can concern the tree, or some was lost."""
@@ -163,7 +162,9 @@ class Watcher:
         suspects, lost = self._source.drain()
         relevant = {s.path: s for s in suspects if self.snapshot.covers(s.path, is_dir=s.is_dir)}
         self._lost = self._lost or lost
-        self._burst |= relevant
+        self._burst.add(relevant.values(), now := anyio.current_time())
+        if lost:
+            self._burst.lose(now)
         self._unseen |= relevant.keys()
         self._stirred |= {path for path, s in relevant.items() if s.is_dir and self.snapshot.holds_files(path)}
         return bool(relevant) or lost
@@ -171,22 +172,67 @@ class Watcher:
     async def _refresh(self) -> None:
         async for ring in self._rings:
             self._refreshing = True
-            if self._lost:  # the kernel's queue ran over (facts: 16,384 events)
-                self._lost = False
-                self._unseen.add("")  # each folder is listed anew, and watched anew: its watch may have gone unnoticed
-            suspects, self._unseen = self._unseen, set()
-            stirred, self._stirred = self._stirred, set()
-            if self.snapshot.is_quick(suspects):
-                delta = self.snapshot.refresh(suspects)
-            else:
-                delta = await anyio.to_thread.run_sync(self.snapshot.refresh, suspects, abandon_on_cancel=True)
-            self._refreshing = False
-            delta = delta._replace(touched=(*delta.touched, *sorted(stirred.difference(delta.changed))))
+            delta = await self._whole_burst()
+            self._refreshing, self._tree = False, self.snapshot.tree
             if delta.changed or delta.touched:
                 self._on_change(Change(delta, ring.cause, self.tree))
+            if self._unseen or self._lost:
+                self._send.send_nowait(_Ring("event"))
             self._tell_blind()
             if ring.done is not None:
                 ring.done.set()
+
+    async def _whole_burst(self) -> Delta:
+        """What a burst came to. While somebody looks more may happen, and folders come to light that are being filled:
+        then the burst goes on."""
+        deltas: list[Delta] = []
+        while not deltas or (self._burst.fresh and not self._is_late(anyio.current_time())):
+            await self._settled()
+            deltas.append(await self._look())
+            self._burst.find(deltas[-1].changed, anyio.current_time())
+        if self._burst.began < math.inf:
+            self._begin_anew(anyio.current_time())
+        return _together(deltas, stood=self.snapshot.tree == self.tree)
+
+    def _begin_anew(self, now: float) -> None:
+        self._burst = Burst(self._settle_s, after=now)
+        self._burst.find(self._unseen, now)
+        if self._lost:
+            self._burst.lose(now)
+
+    def _is_late(self, now: float) -> bool:
+        return self._burst.is_late(now) and self._hold.left_s(self._burst, now) <= 0
+
+    async def _held(self) -> None:
+        """Until the tree may be read for the first time."""
+        self._burst.began, self._burst.last = anyio.current_time(), -math.inf  # no event: a lock's age alone counts
+        await self._settled()
+        self._burst = Burst(self._settle_s)
+
+    async def _settled(self) -> None:
+        while (left_s := self._left_s(anyio.current_time())) > 0:
+            self._news = anyio.Event()
+            with anyio.move_on_after(left_s):
+                await self._news.wait()  # also the end of a write, which shortens the wait
+            self._take()
+
+    def _left_s(self, now: float) -> float:
+        left_s = self._burst.left_s(now)
+        return left_s if left_s > 0 else self._hold.left_s(self._burst, now)
+
+    async def _look(self) -> Delta:
+        """At all that is suspect."""
+        if self._lost:  # the kernel's queue ran over (facts: 16,384 events)
+            self._lost = False
+            self._unseen.add("")  # each folder is listed anew, and watched anew: its watch may have gone unnoticed
+        suspects, self._unseen = self._unseen, set()
+        stirred, self._stirred = self._stirred, set()
+        self._burst.fresh = False
+        if self.snapshot.is_quick(suspects):
+            delta = self.snapshot.refresh(suspects)
+        else:
+            delta = await anyio.to_thread.run_sync(self.snapshot.refresh, suspects, abandon_on_cancel=True)
+        return delta._replace(touched=(*delta.touched, *sorted(stirred.difference(delta.changed))))
 
     async def _sweep(self) -> None:
         took_s = 0.0
@@ -195,7 +241,7 @@ class Watcher:
             await anyio.sleep(min(max(least_s, took_s * share), _LONGEST_S))
             began = time.monotonic()
             if found := await self._differing():
-                self._unseen |= found
+                self._suspect(found)
                 self._send.send_nowait(_Ring("poll" if self._blind else "sweep"))
             took_s = time.monotonic() - began
 
@@ -248,6 +294,15 @@ class Watcher:
                 hint=f"sudo sysctl fs.inotify.max_user_watches={_wanted_watches(self._dirs())}",
             )
         )
+
+
+def _together(deltas: list[Delta], *, stood: bool) -> Delta:
+    """As one; where the tree `stood` in the end, what has changed has changed back."""
+    changed = {path for delta in deltas for path in delta.changed}
+    touched = {path for delta in deltas for path in delta.touched}
+    if stood:
+        return Delta((), tuple(sorted(changed | touched)))
+    return Delta(tuple(sorted(changed)), tuple(sorted(touched - changed)))
 
 
 def _native_source() -> Callable[[str], Source]:
