@@ -1,6 +1,7 @@
-"""The watcher with real events: the kernel's own, and those of watchfiles as they are used elsewhere, run on Linux.
+"""The watcher with real events: the kernel's own, and those of watchfiles as they are used elsewhere, run on Linux. And
+without any, by polling.
 
-Nobody sweeps in these tests unless asked to: what an event fails to tell is never found.
+Nobody sweeps in these tests unless asked to: what an event, or a look, fails to tell is never found.
 """
 
 import errno
@@ -18,6 +19,7 @@ from random import Random
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec.structs import replace
 
 from hotpipe.config.model import Duration, Watch
 from hotpipe.events import AnyEvent, Warned, WatchReady
@@ -34,7 +36,12 @@ TRIGGER = ".trigger"
 Open = Callable[[str], Source]
 
 
-@pytest.fixture(params=[Inotify, Watchfiles], ids=["inotify", "watchfiles"])
+def polled(root: str) -> Source:
+    """Stands for none: `watching` sets poll = "always"."""
+    pytest.fail("it is to be polled, but opens a source of events")
+
+
+@pytest.fixture(params=[Inotify, Watchfiles, polled], ids=["inotify", "watchfiles", "poll"])
 def source(request: pytest.FixtureRequest) -> Open:
     opened: Open = request.param
     return opened
@@ -115,7 +122,8 @@ class Watched:
 
 @asynccontextmanager
 async def watching(root: Path, source: Open, watch: Watch | None = None) -> AsyncIterator[Watched]:
-    watched = Watched(root, watch or Watch())
+    watch = watch or Watch()
+    watched = Watched(root, replace(watch, poll="always") if source is polled else watch)
     watched.attach(source)
     async with anyio.create_task_group() as tasks:
         await tasks.start(watched.watcher.run)
@@ -287,6 +295,7 @@ async def test_the_folder_in_which_it_is_awaited_may_go_and_come_again(root: Pat
 # --- what is not noticed ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("source", [Inotify, Watchfiles], indirect=True)
 async def test_pruned_folders_take_no_watch(root: Path, source: Open) -> None:
     # watchfiles #288, notify #204, watchexec #377 #643
     plant(root, {"node_modules/x/y": "1", ".git/objects/z": "2", "build/x": "3", ".gitignore": "build/\n"})

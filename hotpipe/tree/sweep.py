@@ -108,6 +108,28 @@ class Snapshot:
                 self._compare(root, self._stat(root), suspects)
         return suspects
 
+    def differing_in(self, folders: Iterable[str], given_up: Callable[[], bool] = lambda: False) -> set[str]:
+        """The suspects in these folders, but not in listed ones below them, and among roots that are not listed; else
+        as `differing`."""
+        suspects: set[str] = set()
+        for folder in folders:
+            if given_up():
+                break
+            if folder in self.folders:  # others are gone, or a root is awaited there
+                self._look(folder, suspects)
+        for root in self.roots:
+            if root not in self.folders:
+                self._compare(root, self._stat(root), suspects)
+        return suspects
+
+    def differing_at(self, paths: Iterable[str], given_up: Callable[[], bool] = lambda: False) -> set[str]:
+        """The suspects among these files; else as `differing`."""
+        suspects: set[str] = set()
+        for path in paths:
+            if not given_up():
+                self._compare(path, self._stat(path), suspects)
+        return suspects
+
     def _is_small_file(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")
         found = self._stat(path)
@@ -178,19 +200,26 @@ class Snapshot:
     def _sweep(self, top: str, suspects: set[str], given_up: Callable[[], bool]) -> None:
         waiting = [top]
         while waiting and not given_up():
-            folder = waiting.pop()
-            known = self.folders.get(folder)
-            if known is None or self._obeyed.get(folder) != self._marks(folder):
-                suspects.add(folder)
-                continue
-            seen: set[str] = set()
-            for name, path, item in self._items(folder, known):
-                seen.add(name)
-                if item is None:
-                    waiting.append(path)
-                elif self._differs(path, item):
-                    suspects.add(path)
-            suspects.update(_join(folder, name) for name in known - seen)
+            waiting += self._look(waiting.pop(), suspects)
+
+    def _look(self, folder: str, suspects: set[str]) -> list[str]:
+        """Add what differs in one folder; the folders in it are returned."""
+        known = self.folders.get(folder)
+        if known is None or self._obeyed.get(folder) != self._marks(folder):
+            suspects.add(folder)
+            return []
+        seen: set[str] = set()
+        below: list[str] = []
+        for name, path, item in self._items(folder, known):
+            seen.add(name)
+            if item is None and path not in self.folders:
+                suspects.add(path)
+            elif item is None:
+                below.append(path)
+            elif self._differs(path, item):
+                suspects.add(path)
+        suspects.update(_join(folder, name) for name in known - seen)
+        return below
 
     def _differs(self, path: str, item: os.DirEntry[str]) -> bool:
         """Whether a file is another than when it was read. The innermost loop of a sweep."""
