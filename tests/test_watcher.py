@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from hotpipe.config.model import Duration, Watch
 from hotpipe.events import AnyEvent, Warned, WatchReady
+from hotpipe.tree import mounts
 from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.inotify import Inotify, Suspect
 from hotpipe.tree.portable import Watchfiles
@@ -481,6 +482,68 @@ async def test_where_no_watches_are_left_it_says_so_and_polls(root: Path, source
             await watched.caught_up()
         assert len(watched.warnings) == 1
     assert "poll" in watched.causes
+
+
+@pytest.mark.parametrize("source", [Limited, exhausted], ids=["watches", "instances"])
+async def test_under_never_nothing_is_polled_and_the_warning_says_so(root: Path, source: Open) -> None:
+    plant(root, {f"{n}/file": "" for n in range(5)})
+    async with watching(root, source, Watch(poll="never")) as watched:
+        assert "nothing is polled" in watched.warnings[0].message
+        plant(root, {"4/file": "edited"})
+        await anyio.sleep(1)  # five looks' time
+        assert watched.changes == []
+        with anyio.fail_after(PATIENCE_S):
+            assert await watched.watcher.confirm() == watched.on_disk()
+    assert watched.causes == {"sweep"}
+
+
+def mount(monkeypatch: pytest.MonkeyPatch, root: Path, **kinds: str) -> None:
+    """Have the mount table say so."""
+    table = root.parent / "mountinfo"
+    lines = (f"{n} 1 0:{n} / {root}/{path} rw - {kind} src rw\n" for n, (path, kind) in enumerate(kinds.items(), 2))
+    table.write_text("1 0 8:1 / / rw - ext4 /dev/sda rw\n" + "".join(lines))
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
+
+
+async def test_a_folder_on_a_file_system_without_events_is_polled_and_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # watchfiles #169
+    mount(monkeypatch, root, a="9p")
+    async with watching(root, Deaf) as watched:
+        assert [warning.code for warning in watched.warnings] == ["watch.polling"]
+        assert watched.warnings[0].message.startswith(f"9p at {root}/a gives no events")
+        for n in range(3):
+            plant(root, {"b": "in a folder that is heard", "a/deep/two": str(n), f"a/x{n}/y": "in a new folder"})
+            await watched.until(lambda n=n: f"a/x{n}/y" in watched.paths)
+        await watched.until(lambda: "a/deep/two" in watched.paths)
+        assert "b" not in watched.paths
+    assert watched.causes == {"poll"}
+    assert len(watched.warnings) == 1
+
+
+async def test_events_count_where_it_polls_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS says what this machine writes."""
+    mount(monkeypatch, root, a="nfs4")
+    async with watching(root, Inotify) as watched:
+        assert watched.opened[0].watches == 3
+        for n in range(5):
+            plant(root, {"a/one": str(n)})
+            await watched.caught_up()
+    assert "event" in watched.causes
+
+
+async def test_what_is_mounted_while_it_watches_is_polled_from_then_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotpipe.tree.watcher.SURVEY_S", 0.01)
+    mount(monkeypatch, root)
+    async with watching(root, Deaf) as watched:
+        assert watched.warnings == []
+        mount(monkeypatch, root, a="cifs")
+        await watched.until(lambda: bool(watched.warnings))
+        plant(root, {"a/one": "edited"})
+        await watched.caught_up()
 
 
 IN_NAMESPACE = """

@@ -15,8 +15,8 @@ config_option = click.option("--config", "config_file", metavar="FILE", help="Co
 
 def root(config_file: str | None) -> str:
     """The project's root, whatever its configuration says just now; raises UsageError where there is none."""
-    here = _here()
-    return os.path.dirname(os.path.abspath(config_file) if config_file else file.find(here))
+    cwd = here()
+    return os.path.dirname(os.path.abspath(config_file) if config_file else file.find(cwd))
 
 
 def ask(config_file: str | None, request: Request) -> list[dict[str, Any]]:
@@ -36,10 +36,11 @@ def ask(config_file: str | None, request: Request) -> list[dict[str, Any]]:
 
 def check(config_file: str | None) -> None:
     """Raises ConfigError where the configuration is the reason why nothing runs."""
-    file.load(config_file, _here())
+    file.load(config_file, here())
 
 
-def _here() -> str:
+def here() -> str:
+    """The working directory; raises UsageError where it is gone."""
     try:
         return os.getcwd()
     except FileNotFoundError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from hotpipe.tree.gitignore import Line, parse_lines, to_octets
+from hotpipe.tree.gitignore import Line, Rule, parse_lines, to_octets
 from hotpipe.tree.rules import Folder, Scope, Source
 
 
@@ -30,6 +30,11 @@ class Globs:
         """Whether the file at `path` is meant: relative to the root, "/" between names, as from `os.fsdecode`."""
         last = max(self._lines(path), key=lambda line: line.rule.line, default=None)
         return self._rest if last is None else not last.negated
+
+    def deciding(self, path: str) -> Rule | None:
+        """The line that decides whether the file at `path` is meant; None where none matches."""
+        last = max(self._lines(path), key=lambda line: line.rule.line, default=None)
+        return None if last is None else last.rule
 
     def _lines(self, path: str) -> Iterator[Line]:
         """The strongest line for each folder on the way, and for the file."""

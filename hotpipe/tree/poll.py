@@ -4,9 +4,9 @@ A folder is *unheard* where the kernel gave no watch for it, and *deaf* where it
 change without an event (`mounts`): that one is under watch all the same, for what this machine writes there. Both are
 polled; under `poll = "never"` neither is, and only the slow sweep of the whole tree finds what no event tells.
 
-How often: a look at everything costs at most a twentieth of a core and half of the time (a stat over a network waits).
-Between two such looks the files that changed last are looked at ten times a second: whoever saves a file will mostly
-save it again.
+How often: looks at everything take a twenty-fifth of a core and half of the time at most (a stat over a network waits).
+Between them the files that changed in the last minutes are looked at ten times a second: whoever saves a file will
+mostly save it again.
 """
 
 import time
@@ -21,8 +21,8 @@ SURVEY_S = 5.0  # between looks at the mount table, 50 µs each
 AGAIN_S = 0.1
 _LEAST_S = 0.2
 _LONGEST_S = 60.0
-_CORE_SHARE, _TIME_SHARE = 19, 1  # a pause is so many times the processor time, and the time, that a look took
-_MOST_RECENT = 16
+_CORE_SHARE, _TIME_SHARE = 24, 1  # a pause is so many times the processor time, and the time, that a look took
+_MOST_RECENT, _RECENT_S = 16, 120.0
 
 Mode = Literal["auto", "always", "never"]
 _T = TypeVar("_T")
@@ -56,7 +56,7 @@ class Polled:
         self._around: set[str] = set()  # folders in which a single file is mounted
         self._unheard: set[str] = set()
         self._deaf: set[str] = set()
-        self._recent: dict[str, None] = {}
+        self._recent: dict[str, float] = {}  # when each changed, the latest last
         self._told: set[str] = set()
 
     @property
@@ -100,13 +100,14 @@ class Polled:
             for path in paths:
                 if path.rpartition("/")[0] in folders:
                     self._recent.pop(path, None)
-                    self._recent[path] = None
+                    self._recent[path] = time.monotonic()
             while len(self._recent) > _MOST_RECENT:
                 del self._recent[next(iter(self._recent))]
 
     def recent(self) -> tuple[str, ...]:
         """The files to look at between two looks at everything."""
-        return tuple(self._recent)
+        since = time.monotonic() - _RECENT_S
+        return tuple(path for path, at in self._recent.items() if at > since)
 
     def cause(self, found: Iterable[str]) -> Cause:
         """How what a look at the whole tree has found was found."""
