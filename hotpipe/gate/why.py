@@ -6,7 +6,7 @@ Decides what the watcher (`tree/sweep.py`), the gate and the servers would, from
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from hotpipe.events import printable
 from hotpipe.tree.gitignore import Rule
 from hotpipe.tree.globs import Globs
 from hotpipe.tree.ignore import Ignore
+from hotpipe.tree.walk import walk
 
 Kind = Literal["file", "folder", "link", "other", "missing"]
 
@@ -89,7 +90,8 @@ def locate(given: str, root: str, cwd: str, ignore: Ignore) -> Place:
     if relative is None:
         return Place(None, printable(path), kind, is_folder)
     link = _link_above(root, relative)
-    files = tuple(_files(root, relative, ignore)) if kind == "folder" and not link else ()
+    inside = walk(root, [relative], ignore) if kind == "folder" and not link else ()
+    files = tuple(file for listed in inside for file in listed.files)
     return Place(relative, printable(relative or "."), kind, is_folder, link, files)
 
 
@@ -113,25 +115,6 @@ def _link_above(root: str, path: str) -> str:
     folders = path.split("/")[:-1]
     above = ("/".join(folders[: depth + 1]) for depth in range(len(folders)))
     return next((folder for folder in above if os.path.islink(os.path.join(root, folder))), "")
-
-
-def _files(root: str, top: str, ignore: Ignore) -> Iterator[str]:
-    waiting = [top]
-    while waiting:
-        folder = waiting.pop()
-        rules = ignore.folder(folder)
-        try:
-            with os.scandir(os.path.join(root, folder)) as listing:
-                for item in listing:
-                    is_dir = item.is_dir(follow_symlinks=False)
-                    path = f"{folder}/{item.name}" if folder else item.name
-                    if not rules.ignores(item.name, is_dir):
-                        if is_dir:
-                            waiting.append(path)
-                        elif item.is_symlink() or item.is_file(follow_symlinks=False):
-                            yield path
-        except OSError:
-            continue
 
 
 # --- what that means --------------------------------------------------------------------------------------------------
