@@ -8,8 +8,11 @@ import pytest
 from running import Start
 
 from hotpipe.config.model import Watch
+from hotpipe.tree import identity
+from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.mounts import Layout, Mount
 from hotpipe.tree.poll import Look, Polled, measured
+from hotpipe.tree.sweep import Snapshot
 
 WINDOWS = Mount(2, 1, "/mnt/c", "9p", "C:\\", "aname=drvfs;path=C:\\;uid=1000")
 NAS = Mount(3, 1, "/p/assets", "nfs4", "nas:/assets", "")
@@ -194,3 +197,72 @@ def test_always_opens_no_inotify_and_the_others_do(project: Path, start: Start, 
     running = start(project, "gate")
     running.until("run.finished", status="green")
     assert inotify_descriptors(running.process.pid) == opened
+
+
+# --- a look lists no folder whose own stamps stand -------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
+    """A tree of which each look has known for some time that no name has come or gone."""
+    monkeypatch.setattr(identity, "_COARSE_TICK_NS", 0)  # as if all stamps were older than any tick
+    (tmp_path / "a/deep").mkdir(parents=True)
+    for path in ("a/one", "a/two", "a/deep/three", "b"):
+        (tmp_path / path).write_text("1")
+    (tmp_path / "a/.gitignore").write_text(".gitignore\nignored\n")
+    snapshot = Snapshot(str(tmp_path), ["."], Ignore(str(tmp_path)))
+    snapshot.refresh({""})
+    while found := snapshot.differing_in(snapshot.folders):  # as long as stamps are racy
+        snapshot.refresh(found)
+    assert snapshot.differing_in(snapshot.folders) == set()
+    assert set(snapshot._listed) == {"", "a", "a/deep"}
+    return snapshot
+
+
+def swap_for_a_folder(root: Path) -> None:
+    (root / "b").unlink()
+    (root / "b").mkdir()
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], set[str]]] = {
+    "nothing": (lambda root: None, set()),
+    "a write": (lambda root: (root / "a/one").write_text("2"), {"a/one"}),
+    "a new file": (lambda root: (root / "a/new").write_text(""), {"a/new"}),
+    "a new folder": (lambda root: (root / "a/new").mkdir(), {"a/new"}),
+    "a file less": (lambda root: (root / "a/two").unlink(), {"a/two"}),
+    "a folder less": (lambda root: os.rename(root / "a/deep", root / "a/ignored"), {"a/deep", "a/deep/three"}),
+    "a file renamed": (lambda root: os.rename(root / "a/one", root / "a/two"), {"a/one", "a/two"}),
+    "a mode": (lambda root: (root / "b").chmod(0o755), {"b"}),
+    "a folder for a file": (swap_for_a_folder, {"b"}),
+    "an ignored file": (lambda root: (root / "a/ignored").write_text(""), set()),
+    "an ignore file that ignores itself": (lambda root: (root / "a/.gitignore").write_text("x"), {"a"}),
+    "a new ignore file": (lambda root: (root / "a/deep/.gitignore").write_text("x"), {"a/deep"}),
+}
+
+
+@pytest.mark.parametrize("change, found", CHANGES.values(), ids=CHANGES.keys())
+def test_a_look_finds_what_differs_all_the_same(
+    tree: Snapshot, tmp_path: Path, change: Callable[[Path], object], found: set[str]
+) -> None:
+    change(tmp_path)
+    assert tree.differing_in(tree.folders) == found
+    tree.refresh(found)
+    while again := tree.differing_in(tree.folders):
+        tree.refresh(again)
+    assert tree.differing() == set()
+
+
+def test_stamps_that_are_young_are_not_relied_on(tmp_path: Path) -> None:
+    """A name that comes in the same tick leaves no trace in them."""
+    (tmp_path / "a").mkdir()
+    snapshot = Snapshot(str(tmp_path), ["."], Ignore(str(tmp_path)))
+    snapshot.refresh({""})
+    snapshot.differing_in(snapshot.folders)
+    assert snapshot._listed == {}
+
+
+def test_a_look_is_given_up_when_it_is_told_so(tree: Snapshot, tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("2")
+    assert tree.differing_in(tree.folders, lambda: True) == set()
+    assert tree.differing_at(["b"], lambda: True) == set()
+    assert tree.differing_at(["b", "a/one", "not/there"]) == {"b"}

@@ -12,7 +12,7 @@ from hotpipe.doctor.judge import Finding, Mark, is_unusable, judge
 _MARKS: dict[Mark, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "bad": ("✗", "red")}
 
 
-@click.command(short_help="What this machine and this project can and cannot do, and the way out.")
+@click.command(short_help="Examine this machine and this project.")
 @asking.config_option
 @click.option("--json", "as_json", is_flag=True, help="One object a line for each finding.")
 @click.option("--no-color", is_flag=True, help="Without colours; so does NO_COLOR=1.")

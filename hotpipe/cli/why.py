@@ -14,7 +14,7 @@ from hotpipe.tree.ignore import Ignore
 _MARKS = {True: "●", False: "·"}
 
 
-@click.command(short_help="Is a path watched, and which stages and servers does it concern?")
+@click.command(short_help="Say whether a path is watched, and what it concerns.")
 @asking.config_option
 @click.option("--json", "as_json", is_flag=True, help="One object a line for each path.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
