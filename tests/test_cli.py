@@ -113,7 +113,7 @@ class TestHelp:
     def test_each_verb_explains_itself_without_a_project(self, hotpipe: Hotpipe, verb: str) -> None:
         done = hotpipe(*verb.split(), "--help")
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith(f"Usage: python -m hotpipe {verb.split()[0]} [OPTIONS]")
+        assert done.stdout.startswith(f"Usage: python -m hotpipe {verb.split(maxsplit=1)[0]} [OPTIONS]")
         assert "--config FILE" in done.stdout
 
 
