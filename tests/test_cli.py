@@ -23,8 +23,10 @@ GREEN = '[stage.one]\nrun = "echo first"\n[stage.two]\nrun = "echo second"\n'
 RED = '[stage.one]\nrun = "echo the reason; exit 3"\n[stage.two]\nrun = "touch two"\n'
 SERVER = '[server.web]\nrun = "serve"\n'
 
-OF_A_PROJECT = tuple(verb for verb in VERBS if verb != "listen")
-COMMANDS = tuple("hook install" if verb == "hook" else verb for verb in OF_A_PROJECT)
+NEEDING_NONE = ("listen", "doctor")
+ARGUMENTS = {"hook": "hook install", "why": "why x"}
+OF_A_PROJECT = tuple(verb for verb in VERBS if verb not in NEEDING_NONE)
+COMMANDS = tuple(ARGUMENTS.get(verb, verb) for verb in OF_A_PROJECT)
 
 
 @pytest.fixture
@@ -111,9 +113,9 @@ class TestHelp:
 
     @pytest.mark.parametrize("verb", OF_A_PROJECT)
     def test_each_verb_explains_itself_without_a_project(self, hotpipe: Hotpipe, verb: str) -> None:
-        done = hotpipe(verb, "--help")
+        done = hotpipe(*verb.split(), "--help")
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith(f"Usage: python -m hotpipe {verb} [OPTIONS]")
+        assert done.stdout.startswith(f"Usage: python -m hotpipe {verb.split(maxsplit=1)[0]} [OPTIONS]")
         assert "--config FILE" in done.stdout
 
 

@@ -1,6 +1,7 @@
-"""The watcher with real events: the kernel's own, and those of watchfiles as they are used elsewhere, run on Linux.
+"""The watcher with real events: the kernel's own, and those of watchfiles as they are used elsewhere, run on Linux. And
+without any, by polling.
 
-Nobody sweeps in these tests unless asked to: what an event fails to tell is never found.
+Nobody sweeps in these tests unless asked to: what an event, or a look, fails to tell is never found.
 """
 
 import errno
@@ -18,9 +19,11 @@ from random import Random
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec.structs import replace
 
 from hotpipe.config.model import Duration, Watch
 from hotpipe.events import AnyEvent, Warned, WatchReady
+from hotpipe.tree import mounts
 from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.inotify import Inotify, Suspect
 from hotpipe.tree.portable import Watchfiles
@@ -34,7 +37,12 @@ TRIGGER = ".trigger"
 Open = Callable[[str], Source]
 
 
-@pytest.fixture(params=[Inotify, Watchfiles], ids=["inotify", "watchfiles"])
+def polled(root: str) -> Source:
+    """Stands for none: `watching` sets poll = "always"."""
+    pytest.fail("it is to be polled, but opens a source of events")
+
+
+@pytest.fixture(params=[Inotify, Watchfiles, polled], ids=["inotify", "watchfiles", "poll"])
 def source(request: pytest.FixtureRequest) -> Open:
     opened: Open = request.param
     return opened
@@ -115,7 +123,8 @@ class Watched:
 
 @asynccontextmanager
 async def watching(root: Path, source: Open, watch: Watch | None = None) -> AsyncIterator[Watched]:
-    watched = Watched(root, watch or Watch())
+    watch = watch or Watch()
+    watched = Watched(root, replace(watch, poll="always") if source is polled else watch)
     watched.attach(source)
     async with anyio.create_task_group() as tasks:
         await tasks.start(watched.watcher.run)
@@ -287,6 +296,7 @@ async def test_the_folder_in_which_it_is_awaited_may_go_and_come_again(root: Pat
 # --- what is not noticed ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("source", [Inotify, Watchfiles], indirect=True)
 async def test_pruned_folders_take_no_watch(root: Path, source: Open) -> None:
     # watchfiles #288, notify #204, watchexec #377 #643
     plant(root, {"node_modules/x/y": "1", ".git/objects/z": "2", "build/x": "3", ".gitignore": "build/\n"})
@@ -472,6 +482,68 @@ async def test_where_no_watches_are_left_it_says_so_and_polls(root: Path, source
             await watched.caught_up()
         assert len(watched.warnings) == 1
     assert "poll" in watched.causes
+
+
+@pytest.mark.parametrize("source", [Limited, exhausted], ids=["watches", "instances"])
+async def test_under_never_nothing_is_polled_and_the_warning_says_so(root: Path, source: Open) -> None:
+    plant(root, {f"{n}/file": "" for n in range(5)})
+    async with watching(root, source, Watch(poll="never")) as watched:
+        assert "nothing is polled" in watched.warnings[0].message
+        plant(root, {"4/file": "edited"})
+        await anyio.sleep(1)  # five looks' time
+        assert watched.changes == []
+        with anyio.fail_after(PATIENCE_S):
+            assert await watched.watcher.confirm() == watched.on_disk()
+    assert watched.causes == {"sweep"}
+
+
+def mount(monkeypatch: pytest.MonkeyPatch, root: Path, **kinds: str) -> None:
+    """Have the mount table say so."""
+    table = root.parent / "mountinfo"
+    lines = (f"{n} 1 0:{n} / {root}/{path} rw - {kind} src rw\n" for n, (path, kind) in enumerate(kinds.items(), 2))
+    table.write_text("1 0 8:1 / / rw - ext4 /dev/sda rw\n" + "".join(lines))
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
+
+
+async def test_a_folder_on_a_file_system_without_events_is_polled_and_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # watchfiles #169
+    mount(monkeypatch, root, a="9p")
+    async with watching(root, Deaf) as watched:
+        assert [warning.code for warning in watched.warnings] == ["watch.polling"]
+        assert watched.warnings[0].message.startswith(f"9p at {root}/a gives no events")
+        for n in range(3):
+            plant(root, {"b": "in a folder that is heard", "a/deep/two": str(n), f"a/x{n}/y": "in a new folder"})
+            await watched.until(lambda n=n: f"a/x{n}/y" in watched.paths)
+        await watched.until(lambda: "a/deep/two" in watched.paths)
+        assert "b" not in watched.paths
+    assert watched.causes == {"poll"}
+    assert len(watched.warnings) == 1
+
+
+async def test_events_count_where_it_polls_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS says what this machine writes."""
+    mount(monkeypatch, root, a="nfs4")
+    async with watching(root, Inotify) as watched:
+        assert watched.opened[0].watches == 3
+        for n in range(5):
+            plant(root, {"a/one": str(n)})
+            await watched.caught_up()
+    assert "event" in watched.causes
+
+
+async def test_what_is_mounted_while_it_watches_is_polled_from_then_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotpipe.tree.watcher.SURVEY_S", 0.01)
+    mount(monkeypatch, root)
+    async with watching(root, Deaf) as watched:
+        assert watched.warnings == []
+        mount(monkeypatch, root, a="cifs")
+        await watched.until(lambda: bool(watched.warnings))
+        plant(root, {"a/one": "edited"})
+        await watched.caught_up()
 
 
 IN_NAMESPACE = """

@@ -11,7 +11,21 @@ import click
 from hotpipe import __version__
 from hotpipe.errors import ConfigError, HotpipeError
 
-VERBS = ("watch", "gate", "serve", "check", "trigger", "status", "restart", "stop", "listen", "config", "hook")
+VERBS = (
+    "watch",
+    "gate",
+    "serve",
+    "check",
+    "trigger",
+    "status",
+    "restart",
+    "stop",
+    "listen",
+    "config",
+    "hook",
+    "why",
+    "doctor",
+)
 _INTERNAL_ERROR = 3
 _INTERRUPTED = 130
 

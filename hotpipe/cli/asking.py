@@ -20,8 +20,8 @@ def root(config_file: str | None) -> str:
 
 def found(config_file: str | None) -> str:
     """The configuration file, absolute, not read yet; raises UsageError where there is none."""
-    here = _here()
-    return os.path.abspath(config_file) if config_file else file.find(here)
+    cwd = here()
+    return os.path.abspath(config_file) if config_file else file.find(cwd)
 
 
 def ask(config_file: str | None, request: Request) -> list[dict[str, Any]]:
@@ -41,10 +41,11 @@ def ask(config_file: str | None, request: Request) -> list[dict[str, Any]]:
 
 def check(config_file: str | None) -> None:
     """Raises ConfigError where the configuration is the reason why nothing runs."""
-    file.load(config_file, _here())
+    file.load(config_file, here())
 
 
-def _here() -> str:
+def here() -> str:
+    """The working directory; raises UsageError where it is gone."""
     try:
         return os.getcwd()
     except FileNotFoundError as error:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hotpipe.tree.gitignore import Line, fullmatch, parse_lines, to_octets
-from hotpipe.tree.rules import Scope, Source
+from hotpipe.tree.gitignore import Line, Rule, fullmatch, parse_lines, to_octets
+from hotpipe.tree.rules import Folder, Scope, Source
 
 _ANY_NAME = "[^/]*"
 _MOST_FOLDERS = 50_000  # that are remembered
@@ -76,6 +76,25 @@ class Globs:
         """Which files right in `folder` ("" is the root) are meant."""
         place = self._known.places.get(folder)
         return (place or self._place(folder)).verdict
+
+    def deciding(self, path: str) -> Rule | None:
+        """The line that decides whether the file at `path` is meant; None where none matches."""
+        last = max(self._lines(path), key=lambda line: line.rule.line, default=None)
+        return None if last is None else last.rule
+
+    def _lines(self, path: str) -> Iterator[Line]:
+        """The strongest line for each folder on the way, and for the file."""
+        *folders, name = path.split("/")
+        where = ""
+        for folder in folders:
+            yield from self._decisive(where, folder, is_dir=True)
+            where += f"{to_octets(folder)}/"
+        yield from self._decisive(where, name, is_dir=False)
+
+    def _decisive(self, where: str, name: str, *, is_dir: bool) -> Iterator[Line]:
+        line = Folder(self._scope, where).decisive(name, is_dir)
+        if line is not None:
+            yield line
 
     def _place(self, folder: str) -> _Place:
         if len(self._known.places) >= _MOST_FOLDERS:

@@ -63,6 +63,11 @@ def tree_id(total: int) -> str:
     return f"{total % _SIZE:032x}"
 
 
+def is_old(found: Stat) -> bool:
+    """Whether whatever happens from now on changes these stamps, however coarse they are."""
+    return time.time_ns() - max(found.mtime_ns, found.ctime_ns) > _COARSE_TICK_NS
+
+
 def _digest(where: bytes, found: Stat) -> bytes:
     """Of the content; of the stamps, where this user may not read it."""
     digest = blake2b(digest_size=16)

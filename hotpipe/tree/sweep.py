@@ -53,6 +53,7 @@ class Snapshot:
         self._touched: set[str] = set()
         self._rules = self._rule_marks()
         self._obeyed: dict[str, _Marks] = {}
+        self._listed: dict[str, Stat] = {}  # a folder's own stamps when `_glance` found all its names known
 
     @property
     def tree(self) -> str:
@@ -106,6 +107,28 @@ class Snapshot:
                 self._sweep(root, suspects, given_up)
             else:
                 self._compare(root, self._stat(root), suspects)
+        return suspects
+
+    def differing_in(self, folders: Iterable[str], given_up: Callable[[], bool] = lambda: False) -> set[str]:
+        """The suspects in these folders, but not in listed ones below them, and among roots that are not listed; else
+        as `differing`. Half as dear, for a folder is listed only if its own stamps have changed."""
+        suspects: set[str] = set()
+        for folder in folders:
+            if given_up():
+                break
+            if folder in self.folders:  # others are gone, or a root is awaited there
+                self._glance(folder, suspects)
+        for root in self.roots:
+            if root not in self.folders:
+                self._compare(root, self._stat(root), suspects)
+        return suspects
+
+    def differing_at(self, paths: Iterable[str], given_up: Callable[[], bool] = lambda: False) -> set[str]:
+        """The suspects among these files; else as `differing`."""
+        suspects: set[str] = set()
+        for path in paths:
+            if not given_up():
+                self._compare(path, self._stat(path), suspects)
         return suspects
 
     def _is_small_file(self, path: str) -> bool:
@@ -178,19 +201,49 @@ class Snapshot:
     def _sweep(self, top: str, suspects: set[str], given_up: Callable[[], bool]) -> None:
         waiting = [top]
         while waiting and not given_up():
-            folder = waiting.pop()
-            known = self.folders.get(folder)
-            if known is None or self._obeyed.get(folder) != self._marks(folder):
-                suspects.add(folder)
-                continue
-            seen: set[str] = set()
-            for name, path, item in self._items(folder, known):
-                seen.add(name)
-                if item is None:
-                    waiting.append(path)
-                elif self._differs(path, item):
-                    suspects.add(path)
-            suspects.update(_join(folder, name) for name in known - seen)
+            waiting += self._look(waiting.pop(), suspects)
+
+    def _look(self, folder: str, suspects: set[str]) -> list[str]:
+        """Add what differs in one folder; the folders in it are returned."""
+        known = self.folders.get(folder)
+        if known is None or self._obeyed.get(folder) != self._marks(folder):
+            suspects.add(folder)
+            return []
+        seen: set[str] = set()
+        below: list[str] = []
+        for name, path, item in self._items(folder, known):
+            seen.add(name)
+            if item is None and path not in self.folders:
+                suspects.add(path)
+            elif item is None:
+                below.append(path)
+            elif self._differs(path, item):
+                suspects.add(path)
+        suspects.update(_join(folder, name) for name in known - seen)
+        return below
+
+    def _glance(self, folder: str, suspects: set[str]) -> None:
+        """The same, where the folder's stamps say that no name has come or gone: its files' stamps are enough."""
+        stamps = self._stat(folder)
+        if (
+            stamps is None
+            or stamps != self._listed.get(folder)
+            or self._obeyed.get(folder) != self._marks_if_any(folder)
+        ):
+            known = len(suspects)
+            self._look(folder, suspects)
+            if stamps is not None and len(suspects) == known and identity.is_old(stamps):
+                self._listed[folder] = stamps
+            return
+        where = os.path.join(self._where, folder, "")
+        for name in tuple(self.folders.get(folder, ())):
+            if (entry := self.entries.get(path := _join(folder, name))) is not None and _is_other(entry, where + name):
+                suspects.add(path)
+
+    def _marks_if_any(self, folder: str) -> "_Marks | None":
+        """Ignore files that were not there are not there now, as long as no name has come."""
+        marks = self._obeyed.get(folder)
+        return marks if marks is None or not any(marks) else self._marks(folder)
 
     def _differs(self, path: str, item: os.DirEntry[str]) -> bool:
         """Whether a file is another than when it was read. The innermost loop of a sweep."""
@@ -264,6 +317,7 @@ class Snapshot:
             return
         self._watch.unwatch(path)
         self._obeyed.pop(path, None)
+        self._listed.pop(path, None)
         self.ignore.reload(path)
         for name in names:
             self._forget(_join(path, name))
@@ -319,6 +373,17 @@ def _item_stat(item: os.DirEntry[str]) -> Stat | None:
     except OSError:
         return None
     return found if found.counts() else None
+
+
+def _is_other(entry: Entry, where: str) -> bool:
+    """The innermost loop of a poll."""
+    try:
+        found = os.lstat(where)
+    except OSError:
+        return True
+    return entry.racy or entry.stat != (
+        found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    )  # fmt: skip
 
 
 def _normal(path: str) -> str:

@@ -1,11 +1,13 @@
 """Keeps the snapshot true while the tree changes, and says what changed.
 
 How it works: `_listen` turns events into suspects; `_sweep` stats every file now and then, so that a missed event costs
-seconds and not a wrong result. Both put suspects into `_unseen` and ring. `_refresh` alone touches the snapshot: it
-lets the burst settle, and git finish, looks, and reports what differs through `on_change`. Whoever rings, a part of a
-burst is never reported, unless it goes on beyond the bounds that `settle` and `git` set.
+seconds and not a wrong result; `_poll` does so often, in folders of which no events come. All put suspects into
+`_unseen` and ring. `_refresh` alone touches the snapshot: it lets the burst settle, and git finish, looks, and reports
+what differs through `on_change`. Whoever rings, a part of a burst is never reported, unless it goes on beyond the bounds
+that `settle` and `git` set.
 
-Invariant: when `still()` says true, everything that happened in the tree before the call has been reported.
+Invariant: when `still()` says true, everything that happened in the tree before the call has been reported; in folders
+that are polled, everything that had happened when the last look came by.
 """
 
 import errno
@@ -14,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,16 +24,17 @@ from anyio.abc import TaskStatus
 
 from hotpipe.config.model import Watch
 from hotpipe.events import Cause, Emit, Warned, WatchReady
+from hotpipe.tree import mounts
 from hotpipe.tree.git import Hold
 from hotpipe.tree.identity import Entry
 from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.inotify import Inotify, Suspect
+from hotpipe.tree.poll import AGAIN_S, SURVEY_S, Look, Mode, Polled, measured
 from hotpipe.tree.settle import Burst
 from hotpipe.tree.sweep import Delta, Folders, Snapshot
 
 _SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
 _LONGEST_S = 60.0
-_BLIND_S, _BLIND_SHARE = 0.5, 20  # the same where folders could not be put under watch
 
 
 class Source(Protocol):
@@ -78,9 +81,10 @@ class Watcher:
         """`source` is called with the root and raises OSError if it has no events to give; default: this platform's."""
         self._on_change = on_change
         self._emit = emit
+        self._root = root
         self._settle_s = float(watch.settle)
-        self._source = _opened(source or _native_source(), root, emit)
-        self._blind: set[str] = set()
+        self._polled = Polled(watch)
+        self._source = _opened(source or _native_source(), root, watch.poll, emit)
         ignore = Ignore(root, extra=watch.ignore, never=tuple(never))
         self.snapshot = Snapshot(root, watch.paths, ignore, Folders(self._watch, self._unwatch))
         self._unseen: set[str] = set()
@@ -92,6 +96,7 @@ class Watcher:
         self._refreshing = False
         self._lost = False
         self._told_blind = self._source is None
+        self._must_poll = anyio.Event()
         self._send, self._rings = anyio.create_memory_object_stream[_Ring](math.inf)
 
     @property
@@ -113,12 +118,15 @@ class Watcher:
             self._tree = self.snapshot.tree
             took_ms = (time.monotonic() - began) * 1e3
             self._emit(WatchReady(dirs=self._dirs(), files=len(self.snapshot.entries), took_ms=round(took_ms, 3)))
+            await self._look_at_mounts()  # only now: a walk makes automounts appear
             self._tell_blind()
             self._tell_nothing()
             task_status.started()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._refresh)
                 tasks.start_soon(self._sweep)
+                tasks.start_soon(self._poll)
+                tasks.start_soon(self._survey)
                 if self._source is not None:
                     tasks.start_soon(self._listen, self._source)
         finally:
@@ -133,7 +141,7 @@ class Watcher:
         self._suspect(found)
         if not self.still():
             done = anyio.Event()
-            self._send.send_nowait(_Ring("sweep", done))
+            self._send.send_nowait(_Ring(self._polled.cause(found), done))
             await done.wait()
         return self.tree
 
@@ -175,6 +183,7 @@ class Watcher:
             delta = await self._whole_burst()
             self._refreshing, self._tree = False, self.snapshot.tree
             if delta.changed or delta.touched:
+                self._polled.changed(delta.changed)
                 self._on_change(Change(delta, ring.cause, self.tree))
             if self._unseen or self._lost:
                 self._send.send_nowait(_Ring("event"))
@@ -237,39 +246,65 @@ class Watcher:
     async def _sweep(self) -> None:
         took_s = 0.0
         while True:
-            least_s, share = (_BLIND_S, _BLIND_SHARE) if self._blind else (self.sweep_s, _SWEEP_SHARE)
-            await anyio.sleep(min(max(least_s, took_s * share), _LONGEST_S))
+            await anyio.sleep(min(max(self.sweep_s, took_s * _SWEEP_SHARE), _LONGEST_S))
             began = time.monotonic()
             if found := await self._differing():
                 self._suspect(found)
-                self._send.send_nowait(_Ring("poll" if self._blind else "sweep"))
+                self._send.send_nowait(_Ring(self._polled.cause(found)))
             took_s = time.monotonic() - began
 
     async def _differing(self) -> set[str]:
         """A sweep in a thread, which ends soon after this is cancelled."""
-        given_up = threading.Event()
-        try:
-            return await anyio.to_thread.run_sync(self.snapshot.differing, given_up.is_set, abandon_on_cancel=True)
-        finally:
-            given_up.set()
+        return await _in_thread(self.snapshot.differing)
+
+    async def _poll(self) -> None:
+        while True:
+            await self._must_poll.wait()
+            look = await self._look_often(self.snapshot.differing_in, self._polled.folders)
+            next_at = anyio.current_time() + look.pause_s
+            while (left_s := next_at - anyio.current_time()) > 0:
+                await anyio.sleep(min(left_s, AGAIN_S))
+                if left_s > AGAIN_S and self._polled.recent():
+                    await self._look_often(self.snapshot.differing_at, self._polled.recent)
+
+    async def _look_often(self, differing: "_Differing", where: Callable[[], Iterable[str]]) -> Look:
+        found, look = await _in_thread(lambda given_up: measured(lambda: differing(where(), given_up)))
+        if found:
+            self._suspect(found)
+            self._send.send_nowait(_Ring("poll"))
+        return look
+
+    async def _survey(self) -> None:
+        while True:
+            await anyio.sleep(SURVEY_S)
+            await self._look_at_mounts()
+            self._tell_blind()
+
+    async def _look_at_mounts(self) -> None:
+        """What is mounted may come and go while we watch."""
+        if self._polled.mode == "auto":
+            layout = await anyio.to_thread.run_sync(mounts.of, self._root, abandon_on_cancel=True)
+            around = await anyio.to_thread.run_sync(layout.deaf_files, abandon_on_cancel=True)
+            self._polled.survey(layout, around, self.snapshot.folders)
 
     def _dirs(self) -> int:
         return len(self.snapshot.folders)
 
     def _watch(self, folder: str) -> None:
+        self._polled.enter(folder)
         if self._source is None:
-            self._blind.add(folder)
+            self._polled.unhear(folder)
             return
         try:
             self._source.watch(folder)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.ENOMEM}:
-                self._blind.add(folder)
+                self._polled.unhear(folder)
         else:
-            self._blind.discard(folder)
+            self._polled.heard(folder)
 
     def _unwatch(self, folder: str) -> None:
-        self._blind.discard(folder)
+        self._polled.leave(folder)
         if self._source is not None:
             self._source.unwatch(folder)
 
@@ -284,16 +319,29 @@ class Watcher:
             )
 
     def _tell_blind(self) -> None:
-        if not self._blind or self._told_blind:
-            return
-        self._told_blind = True
-        self._emit(
-            Warned(
-                code="watch.limit",
-                message=f"no inotify watches left: {len(self._blind)} of {self._dirs()} folders are polled instead",
-                hint=f"sudo sysctl fs.inotify.max_user_watches={_wanted_watches(self._dirs())}",
-            )
-        )
+        """What is polled, and why; and have it polled."""
+        for warning in self._polled.warnings(self._dirs()):
+            self._emit(warning)
+        if self._polled.unheard and not self._told_blind:
+            self._told_blind = True
+            self._emit(_limit_warning(self._polled.unheard, self._dirs(), self._polled.mode))
+        if self._polled.folders():
+            self._must_poll.set()
+        elif self._must_poll.is_set():
+            self._must_poll = anyio.Event()
+
+
+_Differing = Callable[[Iterable[str], Callable[[], bool]], set[str]]
+_T = TypeVar("_T")
+
+
+async def _in_thread(look: Callable[[Callable[[], bool]], _T]) -> _T:
+    """`look` ends soon after this is cancelled: it asks whether it is given up."""
+    given_up = threading.Event()
+    try:
+        return await anyio.to_thread.run_sync(look, given_up.is_set, abandon_on_cancel=True)
+    finally:
+        given_up.set()
 
 
 def _together(deltas: list[Delta], *, stood: bool) -> Delta:
@@ -313,14 +361,32 @@ def _native_source() -> Callable[[str], Source]:
     return Inotify
 
 
-def _opened(source: Callable[[str], Source], root: str, emit: Emit) -> Source | None:
+def _opened(source: Callable[[str], Source], root: str, poll: Mode, emit: Emit) -> Source | None:
+    if poll == "always":
+        return None
     try:
         return source(root)
     except OSError as error:
         hint = "sudo sysctl fs.inotify.max_user_instances=1024" if error.errno == errno.EMFILE else ""
-        message = f"no events from the kernel ({error.strerror}): the tree is polled instead"
+        message = f"no events from the kernel ({error.strerror}): {_instead('the tree', 'is', poll)}"
         emit(Warned(code="watch.polling", message=message, hint=hint))
         return None
+
+
+def _limit_warning(unheard: int, folders: int, poll: Mode) -> Warned:
+    return Warned(
+        code="watch.limit",
+        message=f"no inotify watches left: {_instead(f'{unheard} of {folders} folders', 'are', poll)}",
+        hint=f"sudo sysctl fs.inotify.max_user_watches={_wanted_watches(folders)}",
+    )
+
+
+def _instead(what: str, are: str, poll: Mode) -> str:
+    if poll == "never":
+        return (
+            f'{what} {are} not watched, and nothing is polled (poll = "never"): a sweep now and then finds what changes'
+        )
+    return f"{what} {are} polled instead"
 
 
 def _wanted_watches(folders: int) -> int:
