@@ -7,29 +7,23 @@ came to is answered on the spot.
 
 import contextlib
 import math
-import os
 import time
 from collections import deque
 from typing import NamedTuple, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from hotpipe import trigger
 from hotpipe.config.file import Project
 from hotpipe.config.model import Config
 from hotpipe.errors import TriggerError
-from hotpipe.events import ChangeDetected, Emit, TriggerTouched, Warned, printable
+from hotpipe.events import ChangeDetected, Emit, TriggerTouched, printable
 from hotpipe.gate import cycle, plan, stage
 from hotpipe.process.system import Processes
 from hotpipe.tree.globs import Globs
 from hotpipe.tree.watcher import Change
-
-_NOT_READ_AGAIN = Warned(
-    code="config.stale",
-    message="the configuration has changed; what is in force is what it said when hotpipe started",
-    hint="end it (Ctrl-C, or `hotpipe stop`), and start it again",
-)
 
 
 class Tree(Protocol):
@@ -57,15 +51,34 @@ class Gate:
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._alarm = anyio.CancelScope()
         self._sweep = anyio.CancelScope()
+        self._tree: Tree | None = None
+        self._following: tuple[Project, dict[str | None, str]] | None = None
 
     def changed(self, change: Change) -> None:
         """The tree is different."""
         paths = tuple(map(printable, change.delta.changed))
         if paths:
             self._emit(ChangeDetected(paths=paths, cause=change.cause))
-        if os.path.relpath(self._project.file, self._project.root) in change.delta.changed:
-            self._emit(_NOT_READ_AGAIN)
         self._tell(cycle.Changed(paths, tuple(map(printable, change.delta.touched)), change.tree))
+
+    def reconfigure(self, project: Project, touches: dict[str | None, str]) -> None:
+        """PROVISIONAL, until the machine can be told: waits until nothing runs, then runs all again and touches all."""
+        self._following = project, touches
+        if isinstance(self._state, cycle.Idle | cycle.Resting | cycle.Untouched):
+            self._adopt()
+        elif self._tree is not None:
+            self._tell(cycle.Requested(self._tree.tree))
+
+    def _adopt(self) -> None:
+        if self._following is None:
+            return
+        self._project, self._touches = self._following
+        self._following = None
+        triggers = tuple(_trigger(self._project.config, server) for server in self._touches)
+        past = replace(self._state.past, stages=tuple(self._project.config.stage), triggers=triggers)
+        self._state = cycle.Idle(past)
+        if self._tree is not None:
+            self._tell(cycle.Requested(self._tree.tree))
 
     def request(self, tree: str) -> None:
         """Run the stages, whatever has changed."""
@@ -77,11 +90,14 @@ class Gate:
 
     async def run(self, tree: Tree) -> None:
         """Work until stopped; what is told after that is not heard."""
+        self._tree = tree
         async with self._send, self._inbox, anyio.create_task_group() as tasks:
             async for given in self._inbox:
                 self._heed(given, tree, tasks)
                 if isinstance(self._state, cycle.Over):
                     break
+                if isinstance(self._state, cycle.Idle | cycle.Resting | cycle.Untouched):
+                    self._adopt()
             tasks.cancel_scope.cancel()
 
     def _tell(self, given: cycle.Input) -> None:

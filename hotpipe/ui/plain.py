@@ -15,6 +15,8 @@ from datetime import datetime
 from hotpipe.events import (
     AnyEvent,
     ChangeDetected,
+    ConfigRejected,
+    ConfigReloaded,
     Ending,
     RunFinished,
     RunStarted,
@@ -108,6 +110,11 @@ class Plain:
                 yield self._paint(f"! {event.message}", "yellow")
                 if event.hint:
                     yield f"  hint: {event.hint}"
+            case ConfigReloaded(path=path):
+                yield self._paint(f"● {path} has changed, and is in force", "cyan")
+            case ConfigRejected(path=path, errors=errors):
+                yield self._paint(f"✗ {path} has changed, and cannot be used; what was in force stays so", "red")
+                yield from (f"  {error}" for error in errors)
             case ServerOutput():
                 yield from self._server_output(event)
             case ServerFailed() | ServerLive() | ServerVerified():
