@@ -72,9 +72,17 @@ class Gate:
     def _adopt(self) -> None:
         if self._following is None:
             return
+        before = self._project.config.server
         self._project, self._touches = self._following
         self._following = None
-        triggers = tuple(_trigger(self._project.config, server) for server in self._touches)
+        known = {trigger.server: trigger for trigger in self._state.past.triggers}
+        servers = self._project.config.server
+        triggers = tuple(
+            known[name]
+            if name is not None and name in known and before.get(name) == servers[name]
+            else _trigger(self._project.config, name)
+            for name in self._touches
+        )
         past = replace(self._state.past, stages=tuple(self._project.config.stage), triggers=triggers)
         self._state = cycle.Idle(past)
         if self._tree is not None:

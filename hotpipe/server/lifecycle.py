@@ -677,6 +677,15 @@ def is_stale(state: State, server: Server) -> bool:
     return any(each.edition != server.edition for each in _generations(state) if not _is_candidate(state, each))
 
 
+def is_down(state: State) -> bool:
+    """Nobody serves, and nobody is about to, but for what is tried again after a crash."""
+    match state:
+        case Down() | Waiting() | Stopping(_, _, None, None | Retry()):
+            return True
+        case _:
+            return False
+
+
 def _is_candidate(state: State, generation: Generation) -> bool:
     return isinstance(state, Starting | Proving) and state.candidate is generation
 

@@ -135,7 +135,7 @@ class ServerLoop:
 
     def _wants_a_start(self, before: Server, server: Server) -> bool:
         """Nobody serves, and the change may be what mends that: nothing is lost by trying at once."""
-        if not isinstance(self._state, lifecycle.Down | lifecycle.Waiting):
+        if not lifecycle.is_down(self._state):
             return False
         if not self._state.past.last:
             return (before.start, server.start) == ("green", "now")
