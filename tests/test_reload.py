@@ -92,13 +92,14 @@ class Crowd:
 
 
 def watched(start: Start, folder: Path, *parts: str, verb: str = "watch") -> tuple[Hotpipe, dict[str, Any]]:
-    """Running, with its first server live, and verified where somebody checks."""
+    """Running, with its servers live, and verified where somebody checks."""
     configure(folder, *parts)
     hotpipe = start(folder, verb)
-    live = hotpipe.until("server.live")
+    live = [hotpipe.until("server.live") for part in parts if part.startswith("[server.")]
     if verb == "watch":
-        hotpipe.until("server.verified")
-    return hotpipe, live
+        for _ in live:
+            hotpipe.until("server.verified")
+    return hotpipe, live[0]
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -291,7 +292,6 @@ def test_a_server_is_added_and_the_other_one_notices_nothing(folder: Path, start
 def test_a_server_is_removed_and_its_socket_closed(folder: Path, start: Start) -> None:
     hotpipe, _ = watched(start, folder, GOOD, server(), server("api", "two"))
     addresses = {one["name"]: one["sockets"][0]["addr"] for one in status(folder)["servers"]}
-    hotpipe.until("server.verified")
     configure(folder, GOOD, server())
     hotpipe.until("server.draining", server="api")
     hotpipe.until("server.stopped", server="api")
