@@ -840,7 +840,7 @@ class World:
         assert sum(not process.was_live for process in self.alive.values()) <= 1
         self._check_stopped(given)
         if self.over:
-            assert all(process.told for process in self.alive.values()), "told to stop, all of them"
+            assert all(process.told or process.exited for process in self.alive.values()), "told, all of them"
             assert not self.stopped or all(process.stopped for process in self.alive.values()), "at once"
             assert isinstance(self.state, Closing if self.alive else Over)
             return

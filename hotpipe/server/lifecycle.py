@@ -209,7 +209,7 @@ class Stopping(Struct, frozen=True):
 
 
 class Closing(Struct, frozen=True):
-    """Everything is being stopped, and nothing comes after it; those `retiring` may finish what they have."""
+    """Everything is being stopped, and nothing comes after it; those `retiring` may take their time."""
 
     past: Past
     dying: tuple[int, ...]
@@ -648,14 +648,14 @@ def _configured(state: State, server: Server, deciding: _Step) -> State:
 def _removed(state: State, deciding: _Step) -> State:
     if isinstance(state, Closing | Over):
         return state
-    generations = _generations(state)
-    served = [each for each in generations if not _is_candidate(state, each)]
-    for each in served:
-        deciding.emit(ServerDraining(server=state.past.server.name, generation=each.number))
-        deciding.actions.append(Retire(each.process))
-    retiring = tuple(each.process for each in served)
-    deciding.actions.extend(Stop(each.process) for each in generations if each.process not in retiring)
+    booting = [each for each in _generations(state) if _is_candidate(state, each)]
+    for each in _generations(state):
+        if each not in booting:
+            deciding.emit(ServerDraining(server=state.past.server.name, generation=each.number))
+            deciding.actions.append(Retire(each.process))
+    deciding.actions.extend(Stop(each.process) for each in booting)
     alive = _alive(state)
+    retiring = tuple(number for number in alive if number not in [each.process for each in booting])
     return Closing(state.past, alive, retiring) if alive else Over(state.past)
 
 
