@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe.bus import Bus, Inbox
+from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.config.model import Config
 from hotpipe.control import Request, Restarting, Status, Stopping
@@ -260,7 +261,8 @@ class _Session:
         self._written((*change.delta.changed, *change.delta.touched), change.tree)
 
     def _written(self, paths: tuple[str, ...], tree: str) -> None:
-        self._servers.changed(paths, tree)
+        """hotpipe's own file concerns no server: what it says of one is compared with what it said before."""
+        self._servers.changed([path for path in paths if path != self._file or path == file.SHARED], tree)
 
 
 def _watching(project: Project) -> Watching:

@@ -8,11 +8,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from hotpipe import trigger
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.errors import ConfigError, HotpipeError
 from hotpipe.events import ConfigRejected, ConfigReloaded, Emit
 from hotpipe.tree.lone import Lone
+from hotpipe.trigger import Mark
 
 Apply = Callable[[Project], None]
 """Puts a project's configuration in force; raises HotpipeError where that cannot be done, and then all is as it was."""
@@ -27,6 +29,7 @@ class Reload:
         self._apply = apply
         self._emit = emit
         self._lone = Lone(project.file)
+        self._looked: tuple[Mark | None] | None = None  # both who watches the tree, and who watches the file, may tell
         self._rejected: tuple[bytes | None, tuple[str, ...]] | None = None
 
     async def run(self) -> None:
@@ -41,7 +44,10 @@ class Reload:
 
     def look(self) -> None:
         """Apply what the file says now, if that is not in force."""
-        content = _content(self._project.file)
+        mark, content = trigger.mark(self._project.file), _content(self._project.file)
+        if self._looked == (mark,):
+            return
+        self._looked = (mark,)
         try:
             read = file.load(self._project.file, self._project.root)
             if read.config != self._project.config:

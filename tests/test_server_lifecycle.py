@@ -587,6 +587,12 @@ class TestSettings:
         assert isinstance(Told(WEB, *GREEN, Configured(LONER), green("B")).state, Stopping)
         assert isinstance(Told(LONER, *GREEN, Configured(WEB), green("B")).state, Starting)
 
+    def test_each_process_ends_under_its_own_number_whatever_the_strategy_is_then(self) -> None:
+        reloaded = Told(RELOADER, *GREEN, green("B"), Ready(1, ""), Configured(WEB), green("C"), *boots(3), ended(1))
+        assert [structs.asdict(event)["generation"] for event in reloaded.said(ServerStopped)] == [2], "as it was last"
+        replaced = Told(WEB, *TAKEN[:-1], Configured(RELOADER), ended(1))
+        assert [structs.asdict(event)["generation"] for event in replaced.said(ServerStopped)] == [1]
+
     def test_another_policy_is_in_force_at_once(self) -> None:
         assert isinstance(Told(WEB, *GREEN, Configured(MORTAL), exits(1), ended(1)).state, Down)
 

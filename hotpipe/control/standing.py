@@ -36,8 +36,8 @@ class Standing:
         """`servers` says where each of them listens."""
         self.run: Run | None = None
         self._servers: dict[str, Server] = {}
-        self.know(servers)
         self._generations: dict[tuple[str, int], _Generation] = {}
+        self.know(servers)
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -51,6 +51,7 @@ class Standing:
             name: _replace(self._servers.get(name, Server(name=name, state="stopped")), sockets=sockets[name])
             for name in servers
         }
+        self._generations = {key: each for key, each in self._generations.items() if key[0] in servers}
 
     def apply(self, event: AnyEvent) -> None:
         """Take in one event."""

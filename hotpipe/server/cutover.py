@@ -81,19 +81,20 @@ class Cutover:
             self.listen_again(number)  # with another backlog, perhaps
         self._close_dismissed()
 
-    def yield_up(self, listener: Listener, member: socket.socket | None) -> "Cutover":
+    def yield_up(self, listener: Listener, member: socket.socket | None) -> None:
         """It is another server's from now on: new connections wait in `member`, or, without one, where they wait
-        already. Returns what the other one has of it."""
+        already."""
         if member is not None:
             self._lead_to({listener: member}, None)
         self.listeners = tuple(each for each in self.listeners if each is not listener)
         self._dismissed = tuple(each for each in self._dismissed if each is not listener)
-        return Cutover((listener,), self._used.intersection([listener.live]))
 
-    def adopt(self, other: "Cutover") -> None:
-        """What another one has yielded up; `reshape` gives it its place."""
-        self.listeners += other.listeners
-        self._used |= other._used  # noqa: SLF001 - one of us
+    def adopt(self, listener: Listener) -> None:
+        """One that another server has yielded up; `reshape` gives it its place. Its clients have been served before, so
+        they wait until somebody is live: a candidate that accepted them might still be discarded."""
+        self.listeners += (listener,)
+        if listener.live is not None:
+            self._used.add(listener.live)
 
     def is_at_work(self, listener: Listener) -> bool:
         """A process has its public member."""

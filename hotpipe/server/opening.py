@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hotpipe.config.model import Listen, Server
+from hotpipe.errors import SocketError
 from hotpipe.events import Warned
 from hotpipe.server import inherit
 from hotpipe.server.cutover import Cutover
 from hotpipe.server.inherit import Assignment, Inherited
 from hotpipe.server.listener import Listener, Shared, listener_of, listeners_of
+
+_OURS = "hotpipe itself has it, at another address: save without either, then with the new one; or end hotpipe first"
 
 
 @dataclass(slots=True)
@@ -47,7 +50,8 @@ class Opened:
             found.listener.name, found.listener.listen = want.name, want.listen
             cutover = self.cutovers[want.server]
             if found.owner is not cutover:
-                cutover.adopt(found.owner.yield_up(found.listener, plan.members.get(found.listener)))
+                found.owner.yield_up(found.listener, plan.members.get(found.listener))
+                cutover.adopt(found.listener)
         for name, listeners in plan.listeners.items():
             self.cutovers[name].reshape(listeners)
 
@@ -115,7 +119,7 @@ def plan(opened: Opened, servers: Mapping[str, Server], root: str) -> Plan:
     with contextlib.ExitStack() as undo:
         for place, want in enumerate(wanted):
             if place not in found:
-                listener = listener_of(want.name, want.listen, root)
+                listener = _new(want, root)
                 undo.callback(listener.close)
                 listener.join()
             else:
@@ -127,6 +131,14 @@ def plan(opened: Opened, servers: Mapping[str, Server], root: str) -> Plan:
         undo.pop_all()
     known = tuple(Found(wanted[place], *found[place]) for place in sorted(found))
     return Plan({name: tuple(each) for name, each in listeners.items()}, known, members)
+
+
+def _new(want: Wanted, root: str) -> Listener:
+    try:
+        return listener_of(want.name, want.listen, root)
+    except SocketError as error:
+        ours = f"(pid {os.getpid()})" in error.message
+        raise SocketError(error.message, _OURS if ours else error.hint) from error
 
 
 class _Open(NamedTuple):
