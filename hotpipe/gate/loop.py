@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from hotpipe import trigger
 from hotpipe.config.file import Project
-from hotpipe.config.model import Config
+from hotpipe.config.model import Config, Server
 from hotpipe.errors import TriggerError
 from hotpipe.events import ChangeDetected, Emit, TriggerTouched, printable
 from hotpipe.gate import cycle, plan, stage
@@ -79,7 +79,7 @@ class Gate:
         servers = self._project.config.server
         triggers = tuple(
             known[name]
-            if name is not None and name in known and before.get(name) == servers[name]
+            if name is not None and name in known and _is_same(before.get(name), servers[name])
             else _trigger(self._project.config, name)
             for name in self._touches
         )
@@ -193,6 +193,11 @@ class Gate:
             return False
         self._emit(TriggerTouched(run=touch.run, server=ready.server, path=ready.path, tree=touch.tree))
         return True
+
+
+def _is_same(before: Server | None, now: Server) -> bool:
+    """But for the path of its trigger, which another server that comes beside it may change."""
+    return before is not None and replace(before, trigger="") == replace(now, trigger="")
 
 
 class _Prepared(NamedTuple):
