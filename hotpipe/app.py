@@ -15,8 +15,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe.bus import Bus, Inbox
+from hotpipe.config import file
 from hotpipe.config.file import Project
-from hotpipe.config.model import nearest
+from hotpipe.config.model import Config
 from hotpipe.control import Request, Restarting, Status, Stopping
 from hotpipe.control import listener as control
 from hotpipe.control.protocol import Answer
@@ -31,14 +32,13 @@ from hotpipe.history import History, record
 from hotpipe.instance import FOLDER, Instance, Role, claim
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
-from hotpipe.server.cutover import Cutover
-from hotpipe.server.generation import Setting
-from hotpipe.server.loop import ServerLoop
+from hotpipe.reload import Reload
 from hotpipe.server.opening import Opened, open_sockets
-from hotpipe.server.touches import Touches
-from hotpipe.tree.glances import Glances, OnChange
+from hotpipe.server.servers import Servers
+from hotpipe.tree.glances import Glances
 from hotpipe.tree.ignore import Ignore
-from hotpipe.tree.watcher import Change, Watcher
+from hotpipe.tree.watched import Watched, Watching
+from hotpipe.tree.watcher import Change
 from hotpipe.ui import systemd
 from hotpipe.ui.face import Face, show
 
@@ -46,6 +46,7 @@ INTERRUPTED = 130
 CACHE = os.path.join(FOLDER, "cache")
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
 _ECHO_S = 0.05  # timeout(1) and some supervisors signal twice: the process, and its group
+_BY_HAND = "touch the trigger, with `hotpipe trigger` say, or ask for a restart: `hotpipe restart`"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -68,6 +69,14 @@ class Job:
     ends: frozenset[str] = field(default_factory=frozenset)
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
+
+    def check(self, config: Config, path: str) -> None:
+        """Raises UsageError where the configuration gives it nothing to do."""
+        if self.gate and self.serve and not config.stage and not config.server:
+            hint = 'write [stage.test] with run = "pytest", or [server.web]'
+            raise UsageError(f"{path} has neither a stage nor a server: there is nothing to do", hint)
+        if self.serve and not self.gate and not config.server:
+            raise UsageError(f"{path} has no server", hint="write [server.web] with run and listen")
 
 
 def run(job: Job, started: Started | None = None) -> int:
@@ -114,7 +123,7 @@ async def _run(job: Job, place: _Place) -> int:
         faces.start_soon(session.show, bus.subscribe())
         faces.start_soon(record, session.history, bus.subscribe())
         if place.upward is not None:
-            faces.start_soon(systemd.speak, place.upward, systemd.Upward(tuple(place.opened.cutovers)), bus.subscribe())
+            faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe())
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
@@ -134,6 +143,7 @@ class _Session:
 
     def __init__(self, job: Job, place: _Place, bus: Bus) -> None:
         self.job = job
+        self._file = os.path.basename(job.project.file)
         self.bus = bus
         self._instance = place.instance
         self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
@@ -141,18 +151,16 @@ class _Session:
         self._stopping = False
         self._told_at = 0.0
         self._reading = anyio.CancelScope()  # the tree for the first time, which can take long
-        self.history = History(os.path.join(job.project.root, FOLDER))
-        config, triggers = job.project.config, job.project.config.triggers()
+        root, config, triggers = job.project.root, job.project.config, job.project.config.triggers()
+        self.history = History(os.path.join(root, FOLDER))
         self._gate = Gate(job.project, triggers if job.touch else {}, self._setting()) if job.gate else None
-        self._watcher = (
-            Watcher(job.project.root, config.watch, _never(job.project), self._changed, bus.emit)
-            if self._gate
-            else None
-        )
-        self._glances = _glances(job.project, self._written)
-        cutovers = place.opened.cutovers
-        self._servers = [self._server(name, triggers[name], cutover) for name, cutover in cutovers.items()]
-        self._standing = Standing({name: cutover.addresses for name, cutover in cutovers.items()})
+        self._watched = Watched(root, _watching(job.project), self._changed, bus.emit) if job.gate else None
+        self._glances = Glances(root, config.watch.paths, _ignore(job.project), self._written)
+        tree = self._watched or self._glances
+        self._servers = Servers(job.project, place.opened, self.processes, bus.emit, tree)
+        self._reload = Reload(job.project, self._apply, bus.emit) if job.role is not None else None
+        self._standing = Standing(self._servers.addresses)
+        self.upward = systemd.Upward(tuple(place.opened.cutovers))
         self._warnings = place.warnings()
 
     def _setting(self) -> GateSetting:
@@ -181,34 +189,40 @@ class _Session:
                 self.stop(0)
                 return Stopping(pid=os.getpid(), role=role)
             case "restart":
-                return self._restart(request.servers)
-
-    def _restart(self, names: tuple[str, ...]) -> Restarting:
-        known = {server.name: server for server in self._servers}
-        for name in names:
-            if name not in known:
-                raise UsageError(f"there is no server {name!r} here{nearest(name, known)}")
-        chosen = names or tuple(known)
-        for name in chosen:
-            known[name].restart()
-        return Restarting(servers=chosen)
+                return Restarting(servers=self._servers.restart(request.servers))
 
     async def work(self) -> None:
         """Both halves, until they are told to stop."""
         for warning in self._warnings:
             self.bus.emit(warning)
         async with anyio.create_task_group() as watching:
-            if self._watcher is not None:
+            if self._watched is not None:
                 with self._reading:
-                    await watching.start(self._watcher.run)
+                    await watching.start(self._watched.run)
             async with anyio.create_task_group() as halves:
-                for server in self._servers:
-                    halves.start_soon(server.run)
-                if self._gate is not None and self._watcher is not None:
+                self._servers.start(halves)
+                if self._gate is not None and self._watched is not None:
                     changed = None if self.job.changed is None else frozenset(self.job.changed)
-                    self._gate.request(self._watcher.tree, changed)
-                    halves.start_soon(self._gate.run, self._watcher)
+                    self._gate.request(self._watched.tree, changed)
+                    halves.start_soon(self._gate.run, self._watched)
+                if self._reload is not None:
+                    watching.start_soon(self._reload.run)
             watching.cancel_scope.cancel()
+
+    def _apply(self, project: Project) -> None:
+        """Put another configuration in force; raises HotpipeError, and then all is as it was."""
+        if self._stopping:
+            return
+        self.job.check(project.config, project.file)
+        plan = self._servers.plan(project)
+        if self._watched is not None:
+            self._watched.reconfigure(_watching(project))
+        self._glances.reconfigure(project.config.watch.paths, _ignore(project))
+        self._servers.reconfigure(project, plan, "" if self._gate else _BY_HAND)
+        self._standing.know(self._servers.addresses)
+        self.upward.know(tuple(self._servers.addresses))
+        if self._gate is not None:
+            self._gate.reconfigure(project, project.config.triggers() if self.job.touch else {})
 
     async def obey_signals(self) -> None:
         """Stop at the first signal, kill at the second."""
@@ -255,45 +269,29 @@ class _Session:
             return
         self._stopping, self.exit_code = True, exit_code
         self._reading.cancel()
-        for half in (self._gate, *self._servers):
-            if half is not None:
-                half.stop()
-
-    async def identify(self) -> str:
-        """The id of the tree on disk: as watched, or looked at where nobody watches."""
-        return self._watcher.tree if self._watcher is not None else await self._glances.identify()
-
-    async def look(self) -> None:
-        """What has changed in the tree is told to the servers, where nobody watches it."""
-        if self._watcher is None:
-            await self._glances.identify()
-
-    async def settle(self) -> None:
-        """All that has changed in the tree by now has been told to both halves when this returns."""
-        if self._watcher is None:
-            await self._glances.identify()
-        elif not self._watcher.still():
-            await self._watcher.confirm()
-
-    def _server(self, name: str, trigger: str, cutover: Cutover) -> ServerLoop:
-        project = self.job.project
-        setting = Setting(project, name, project.config.server[name], cutover, self.processes, self.bus.emit)
-        return ServerLoop(setting, Touches(project.path(trigger), self.bus.emit), self)
+        if self._gate is not None:
+            self._gate.stop()
+        self._servers.stop()
 
     def _changed(self, change: Change) -> None:
-        """As the watcher saw it."""
+        """As the watcher saw it. What the configuration says by then is in force before anything comes of it."""
+        if self._reload is not None and self._file in change.delta.changed:
+            self._reload.look_unless_unfinished()
         if self._gate is not None:
             self._gate.changed(change)
         self._written((*change.delta.changed, *change.delta.touched), change.tree)
 
     def _written(self, paths: tuple[str, ...], tree: str) -> None:
-        for server in self._servers:
-            server.changed(paths, tree)
+        """hotpipe's own file concerns no server: what it says of one is compared with what it said before."""
+        self._servers.changed([path for path in paths if path != self._file or path == file.SHARED], tree)
 
 
-def _glances(project: Project, on_change: OnChange) -> Glances:
-    ignore = Ignore(project.root, extra=project.config.watch.ignore, never=_never(project))
-    return Glances(project.root, project.config.watch.paths, ignore, on_change)
+def _watching(project: Project) -> Watching:
+    return Watching(project.config.watch, _never(project))
+
+
+def _ignore(project: Project) -> Ignore:
+    return Ignore(project.root, extra=project.config.watch.ignore, never=_never(project))
 
 
 def _never(project: Project) -> tuple[str, ...]:

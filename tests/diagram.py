@@ -12,9 +12,12 @@ from inspect import getdoc
 from itertools import product
 from typing import Any, NamedTuple, get_args
 
+from msgspec.structs import replace
+
 from hotpipe.server import lifecycle
 from hotpipe.server.lifecycle import (
     Changed,
+    Configured,
     Down,
     Ended,
     Exited,
@@ -24,6 +27,7 @@ from hotpipe.server.lifecycle import (
     Past,
     Proved,
     Ready,
+    Removed,
     Request,
     Requested,
     Server,
@@ -41,8 +45,8 @@ HEAD = """\
 
 Generated from `hotpipe/server/lifecycle.py` by `tests/diagram.py`, which explores the machine; a test holds this page
 to it. Edges are labelled with the inputs that can lead there, under one strategy and policy or another. Left out are
-inputs that stay in the same kind of state, and from the drawing `Stopped`: it leads to `Closing`, or to `Over` where
-nothing runs.
+inputs that stay in the same kind of state, and from the drawing `Stopped` and `Removed`: they lead to `Closing`, or to
+`Over` where nothing runs.
 """
 
 
@@ -86,6 +90,8 @@ def _inputs(state: lifecycle.State) -> Iterator[lifecycle.Input]:
         yield Changed(tree, concerns=False)
     yield Requested(Request(None, False, 0.0))
     yield Woken("A")
+    yield from (Configured(replace(state.past.server, edition=edition)) for edition in ("", "another"))
+    yield Removed()
     yield Stopped()
     for number in _processes(state):
         yield from (Spawned(number, 1), NotSpawned(number, ""), Ready(number, ""), Proved(number), Failed(number, ""))
@@ -111,7 +117,7 @@ def _shape(state: lifecycle.State) -> tuple[Any, ...]:
             case lifecycle.Retry(request):
                 return "retry", request.tree, request.verified
             case Generation(_, request, process=process):
-                return request.tree, request.verified, places[process]
+                return request.tree, request.verified, places[process], state.past.is_stale(part)
             case Past(current=current, lapsed=lapsed, crashes=crashes):
                 return tuple(sorted(set(current))), shape(lapsed), bool(crashes)
             case tuple():
@@ -125,7 +131,7 @@ def _shape(state: lifecycle.State) -> tuple[Any, ...]:
 def page() -> str:
     """The whole of docs/lifecycle.md."""
     edges = {edge for edge in explore() if edge.source != edge.target}
-    drawn = {edge for edge in edges if edge.given != Stopped.__name__}
+    drawn = {edge for edge in edges if edge.given not in {Stopped.__name__, Removed.__name__}}
     arrows = [
         f"    {source} --> {target}: {', '.join(given)}"
         for source, target in product(STATES, STATES)

@@ -208,13 +208,6 @@ def test_no_trigger_ever_names_a_tree_that_is_not_good_while_somebody_edits(
     assert len(touched) > 1
 
 
-def test_a_changed_configuration_is_said_not_to_be_in_force(tmp_path: Path, gate: Callable[[str], Gate]) -> None:
-    running = gate('[stage.a]\nrun = "true"')
-    running.until_run("green")
-    (tmp_path / "hotpipe.toml").write_text('[stage.a]\nrun = "false"')
-    assert running.until(lambda event: event["type"] == "warning")["code"] == "config.stale"
-
-
 def test_a_path_that_is_not_there_is_told_and_watched_when_it_comes(
     tmp_path: Path, gate: Callable[[str], Gate]
 ) -> None:

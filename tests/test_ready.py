@@ -141,7 +141,7 @@ async def test_a_candidate_is_reached_at_any_address(tmp_path: Path, spec: str) 
 @jumping
 @pytest.mark.parametrize("spec", ["http::0", "unix::web.sock"])
 async def test_what_another_one_accepts_proves_nothing(tmp_path: Path, spec: str) -> None:
-    with candidate(tmp_path, spec, beside=True) as one, answering(one.cutover._public[0], ignore):
+    with candidate(tmp_path, spec, beside=True) as one, answering(one.cutover.listeners[0].live, ignore):
         await never(AUTO, one.signs)
         assert one.waiting == 1
 
@@ -436,4 +436,4 @@ async def test_the_public_one_is_not_reached_in_the_private_way(tmp_path: Path) 
         await one.listener.connect(one.member),
         await connected(one.listener),
     ):
-        assert (one.waiting, one.listener.waiting(one.cutover._public[0])) == (1, 1)
+        assert (one.waiting, one.listener.waiting(one.cutover.listeners[0].live)) == (1, 1)

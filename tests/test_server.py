@@ -71,7 +71,7 @@ def free_port() -> int:
 
 def backlog(stage: Play) -> int:
     """What `ss -ltn` shows as Send-Q: tcpi_sacked of a listening socket, <linux/tcp.h>."""
-    info = stage.cutover._public[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    info = stage.cutover.listeners[0].live.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     return int(struct.unpack_from("I", info, 28)[0])
 
 
@@ -170,7 +170,7 @@ async def test_a_server_is_live_only_when_all_its_sockets_are(tmp_path: Path) ->
         child = await stage.puppet()
         await child.do("accept 0")
         with anyio.fail_after(PATIENCE_S):
-            while stage.listeners[1].waiting(stage.cutover._public[1]) < 1:  # noqa: ASYNC110 - the kernel tells nobody
+            while stage.listeners[1].waiting(stage.cutover.listeners[1].live) < 1:  # noqa: ASYNC110 - the kernel tells nobody
                 await anyio.sleep(0.001)
         assert not stage.seen.of(ServerReady)
         await child.do("accept 1")

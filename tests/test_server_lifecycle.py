@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import diagram
 import pytest
@@ -29,6 +29,7 @@ from hotpipe.server.lifecycle import (
     FIRST_PAUSE_S,
     Changed,
     Closing,
+    Configured,
     Down,
     Emit,
     Ended,
@@ -47,6 +48,7 @@ from hotpipe.server.lifecycle import (
     Ready,
     Reload,
     Reloading,
+    Removed,
     Request,
     Requested,
     Retire,
@@ -551,6 +553,64 @@ class TestCrashes:
         assert isinstance(Told(STUBBORN, green("A"), exits(1), ended(1)).state, Down)
 
 
+EDITED = Configured(replace(WEB, edition="another"))
+
+
+class TestSettings:
+    def test_what_is_live_goes_on_when_they_change(self) -> None:
+        told = Told(WEB, *GREEN, EDITED)
+        assert isinstance(told.state, Live)
+        assert told.actions == []
+
+    def test_a_request_for_the_served_tree_replaces_what_was_started_with_others(self) -> None:
+        assert isinstance(Told(WEB, *GREEN, green("A")).state, Live)
+        state = Told(WEB, *GREEN, EDITED, green("A")).state
+        assert isinstance(state, Starting)
+        assert state.candidate.edition == "another"
+
+    def test_undone_they_have_not_changed(self) -> None:
+        assert isinstance(Told(WEB, *GREEN, EDITED, Configured(WEB), green("A")).state, Live)
+
+    def test_a_candidate_is_started_again_with_them(self) -> None:
+        state = Told(WEB, *SECOND, EDITED, ended(2)).state
+        assert isinstance(state, Starting)
+        assert (state.candidate.number, state.candidate.tree, state.candidate.edition) == (3, "B", "another")
+        assert state.serving is not None
+
+    def test_one_that_reloads_itself_is_stopped_and_started_for_them(self) -> None:
+        edited = Configured(replace(RELOADER, edition="another"))
+        told = Told(RELOADER, *GREEN, edited, green("B"))
+        assert isinstance(told.state, Stopping)
+        assert isinstance(Told(RELOADER, *GREEN, edited, green("B"), ended(1)).state, Starting)
+
+    def test_another_strategy_is_that_of_the_next_restart(self) -> None:
+        assert isinstance(Told(WEB, *GREEN, Configured(LONER), green("B")).state, Stopping)
+        assert isinstance(Told(LONER, *GREEN, Configured(WEB), green("B")).state, Starting)
+
+    def test_each_process_ends_under_its_own_number_whatever_the_strategy_is_then(self) -> None:
+        reloaded = Told(RELOADER, *GREEN, green("B"), Ready(1, ""), Configured(WEB), green("C"), *boots(3), ended(1))
+        assert [structs.asdict(event)["generation"] for event in reloaded.said(ServerStopped)] == [2], "as it was last"
+        replaced = Told(WEB, *TAKEN[:-1], Configured(RELOADER), ended(1))
+        assert [structs.asdict(event)["generation"] for event in replaced.said(ServerStopped)] == [1]
+
+    def test_another_policy_is_in_force_at_once(self) -> None:
+        assert isinstance(Told(WEB, *GREEN, Configured(MORTAL), exits(1), ended(1)).state, Down)
+
+    def test_a_removed_one_finishes_what_it_has(self) -> None:
+        told = Told(WEB, *GREEN, Removed())
+        assert Retire(1) in told.actions
+        assert isinstance(told.state, Closing)
+        assert isinstance(Told(WEB, *GREEN, Removed(), ended(1)).state, Over)
+
+    def test_unless_it_is_told_to_stop_meanwhile(self) -> None:
+        assert Told(WEB, *GREEN, Removed(), STOPPED).actions == [Stop(1)]
+        assert Told(WEB, *GREEN, Removed(), ended(1), STOPPED).actions == []
+
+    def test_of_a_removed_one_the_candidate_is_stopped_at_once(self) -> None:
+        actions = Told(WEB, *SECOND, Removed()).actions
+        assert (Retire(1) in actions, Stop(2) in actions) == (True, True)
+
+
 @dataclass
 class Process:
     """What the world knows of one process tree."""
@@ -566,6 +626,7 @@ class Process:
     exited: bool = False
     lost: bool = False  # dead by itself, or given up
     tainted: bool = False  # files changed while it read them
+    edition: str = ""
 
     @property
     def may_be_used(self) -> bool:
@@ -591,6 +652,7 @@ class World:
     routed: int | None = None
     alarm: float | None = None
     over: bool = False
+    stopped: bool = False
     passed: set[str] = field(default_factory=set)
     newest: Request | None = None  # of those that are verified
     since: float = 0.0  # a generation made for a request of that time, or a later one, serves the newest
@@ -598,9 +660,11 @@ class World:
     made_for: dict[int, float] = field(default_factory=dict)
     failed: float = -1.0  # the latest request whose generation failed
     events: list[AnyEvent] = field(default_factory=list)
+    stood_down: set[int] = field(default_factory=set)  # those that made way before anybody took their place
 
     def __post_init__(self) -> None:
         self.state: lifecycle.State = Down(Past(self.server))
+        self.overlaps = self.server.strategy == "overlap"
 
     def answers(self) -> list[lifecycle.Input]:
         """All that is awaited."""
@@ -685,8 +749,16 @@ class World:
             case Woken():
                 assert self.alarm is not None
                 self.now, self.alarm = max(self.now, self.alarm), None
-            case Stopped():
-                self.over = True
+            case Configured() | Removed() | Stopped():
+                self._is_told(given)
+
+    def _is_told(self, given: Configured | Removed | Stopped) -> None:
+        if isinstance(given, Configured):
+            self.server = given.server
+            self.overlaps |= given.server.strategy == "overlap"
+        else:
+            self.over = True
+            self.stopped |= isinstance(given, Stopped)
 
     def _obey(self, action: lifecycle.Action) -> None:
         match action:
@@ -696,7 +768,9 @@ class World:
                 assert generation.number not in {*self.alive, *self.dead}
                 assert beside == (self._serving() is not None)
                 assert not generation.request.verified or generation.tree in {self.disk, *(self.current or self.passed)}
-                self.alive[generation.number] = Process(generation.request.at, name=generation.number)
+                assert generation.edition == self.server.edition
+                process = Process(generation.request.at, name=generation.number, edition=generation.edition)
+                self.alive[generation.number] = process
             case Prove(number):
                 self.alive[number].proving = True
             case Switch(number):
@@ -707,12 +781,15 @@ class World:
             case Retire(number) | Stop(number):
                 process = self.alive[number]
                 assert number != self.routed or self._may_go(process)
+                if number == self.routed and not process.lost:
+                    self.stood_down.add(number)
                 process.told = True
                 process.stopped |= isinstance(action, Stop)
             case Reload(number):
                 process = self.alive[number]
                 assert number == self.routed
                 assert process.may_be_used
+                assert process.edition == self.server.edition, "no process can give itself other settings"
                 process.awaited, process.tainted = True, False
             case Wake(at):
                 self.alarm = at
@@ -722,7 +799,9 @@ class World:
                 assert generation.number
 
     def _may_go(self, process: Process) -> bool:
-        return self.over or process.lost or self.server.strategy == "stop-start"
+        is_stale = process.edition != self.server.edition
+        without = self.server.strategy == "stop-start" or (self.server.strategy == "signal" and is_stale)
+        return self.over or process.lost or without
 
     def _serving(self) -> int | None:
         """The generation that answers."""
@@ -754,17 +833,21 @@ class World:
     def _remember(self) -> None:
         """Which request each generation was made for; what is there already may do for the newest one, too."""
         self.made_for |= {generation.number: generation.request.at for generation in self._generations()}
-        for request in (generation.request for generation in self._generations()):
+        for generation in self._generations():
+            request = generation.request
+            if generation.edition != self.server.edition:
+                continue
             if self.newest and request.verified and request.tree == self.newest.tree:
                 self.since = min(self.since, request.at)
                 self.wishes.add(request.at)
 
     def _check(self, given: lifecycle.Input) -> None:
-        assert len(self.alive) <= (2 if self.server.strategy == "overlap" else 1)
+        assert len(self.alive) <= (2 if self.overlaps else 1)
         assert sum(not process.was_live for process in self.alive.values()) <= 1
         self._check_stopped(given)
         if self.over:
-            assert all(process.stopped for process in self.alive.values()), "told to stop, all of them"
+            assert all(process.told or process.exited for process in self.alive.values()), "told, all of them"
+            assert not self.stopped or all(process.stopped for process in self.alive.values()), "at once"
             assert isinstance(self.state, Closing if self.alive else Over)
             return
         self._check_always_a_server()
@@ -778,8 +861,7 @@ class World:
         if self.routed is None or self._serving() is not None:
             return
         process = self.alive.get(self.routed)
-        stood_down = self.server.strategy == "stop-start" and (process is None or process.told)
-        assert process is None or process.lost or stood_down
+        assert process is None or process.lost or self.routed in self.stood_down
         others = [p for number, p in self.alive.items() if number != self.routed and p.was_live]
         assert all(p.told or p.lost for p in others), "one that could answer is not asked to"
 
@@ -789,11 +871,12 @@ class World:
             return True
         coming = getattr(self.state, "next", None) or getattr(self.state, "retry", None)
         coming = coming.request if isinstance(coming, Retry) else coming
-        requests = [generation.request for generation in self._generations()] + ([coming] if coming else [])
-        return self.failed >= self.since or any(
-            (request.at in self.wishes and request.at >= self.since)
-            or (request.verified and request.tree == newest.tree)
-            for request in requests
+        fresh = [each.request for each in self._generations() if each.edition == self.server.edition]
+        requests = [each.request for each in self._generations()] + ([coming] if coming else [])
+        return (
+            self.failed >= self.since
+            or any(request.at in self.wishes and request.at >= self.since for request in requests)
+            or any(each.verified and each.tree == newest.tree for each in (*fresh, *([coming] if coming else ())))
         )
 
     def calm_down(self) -> None:
@@ -812,9 +895,23 @@ SERVERS = st.builds(
     strategy=st.sampled_from(["overlap", "overlap", "stop-start", "signal"]),
     restart=st.sampled_from(["on-failure", "always", "never"]),
     probation=st.sampled_from([0.0, 2.0]),
+    edition=st.sampled_from(["", "another"]),
 )
 DICE = st.integers(0, 99)
 HISTORIES = st.lists(st.tuples(DICE, DICE), min_size=40, max_size=100)  # without a least size, they are five on average
+
+
+def another(server: Server, choice: int) -> Server:
+    """The same server after its table was edited."""
+    policies: tuple[Literal["on-failure", "always", "never"], ...] = ("on-failure", "always", "never")
+    strategies: tuple[Literal["overlap", "stop-start", "signal"], ...] = ("overlap", "stop-start", "signal")
+    return replace(
+        server,
+        edition="another" if choice % 2 else "",
+        strategy=strategies[choice // 2 % 3] if choice % 5 == 0 else server.strategy,
+        restart=policies[choice // 2 % 3] if choice % 7 == 0 else server.restart,
+        probation=2.0 if choice % 11 == 0 else server.probation,
+    )
 
 
 def go_on(world: World, dice: int, choice: int) -> None:
@@ -831,10 +928,12 @@ def go_on(world: World, dice: int, choice: int) -> None:
         world.save(world.disk if choice % 4 == 0 else tree)
         if choice % 5:
             world.hear(world.untold[0])
-    elif 2 < dice <= 4:
+    elif dice in (1, 4):
+        world.hear(Configured(another(world.server, choice)))
+    elif dice == 3:
         world.now += choice
     elif dice == 2 and choice > 90:
-        world.hear(STOPPED)
+        world.hear(STOPPED if choice % 2 else Removed())
 
 
 @settings(max_examples=300)

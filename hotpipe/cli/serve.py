@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from hotpipe.cli import options, resident
-from hotpipe.errors import UsageError
 
 
 @click.command(short_help="Only hold the sockets, and restart when a trigger changes.")
@@ -14,6 +13,4 @@ from hotpipe.errors import UsageError
 def command(config_file: str | None, daemon: bool, **given: Any) -> int:
     """Hold the sockets, and (re)start the servers when a trigger changes."""
     project = options.project(config_file)
-    if not project.config.server:
-        raise UsageError(f"{project.file} has no server", hint="write [server.web] with run and listen")
     return resident.run(project, options.shown(given), daemon, role="serve", serve=True)

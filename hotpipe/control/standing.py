@@ -35,19 +35,30 @@ class Standing:
     def __init__(self, servers: Mapping[str, Iterable[Address]]) -> None:
         """`servers` says where each of them listens."""
         self.run: Run | None = None
-        self._servers = {
-            name: Server(name=name, state="stopped", sockets=tuple(Socket(each.name, each.addr) for each in addresses))
-            for name, addresses in servers.items()
-        }
+        self._servers: dict[str, Server] = {}
         self._generations: dict[tuple[str, int], _Generation] = {}
+        self.know(servers)
 
     @property
     def servers(self) -> tuple[Server, ...]:
         """In the order of the configuration."""
         return tuple(self._servers.values())
 
+    def know(self, servers: Mapping[str, Iterable[Address]]) -> None:
+        """These are the servers from now on, and where they listen. What happens to others is not told any more."""
+        sockets = {name: tuple(Socket(each.name, each.addr) for each in servers[name]) for name in servers}
+        self._servers = {
+            name: _replace(self._servers.get(name, Server(name=name, state="stopped")), sockets=sockets[name])
+            for name in servers
+        }
+        self._generations = {key: each for key, each in self._generations.items() if key[0] in servers}
+
     def apply(self, event: AnyEvent) -> None:
         """Take in one event."""
+        if getattr(event, "server", None) in self._servers.keys() | {None}:
+            self._apply(event)
+
+    def _apply(self, event: AnyEvent) -> None:
         match event:
             case RunStarted(run=run, tree=tree):
                 self.run = Run(run=run, status="running", tree=tree)

@@ -492,7 +492,7 @@ def _noted(past: Past, paths: tuple[str, ...]) -> Past:
     past = replace(
         past,
         since_green=past.since_green.union(paths),
-        triggers=triggers.changed(past.triggers, paths),
+        triggers=triggers.changed(past.triggers, [path for path in paths if path != past.own]),
         changed={name: more | plan.own(past.graph.nodes[name], paths) for name, more in past.changed.items()},
     )
     lost = plan.concerned(past.graph, paths)

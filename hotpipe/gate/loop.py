@@ -16,10 +16,11 @@ from typing import NamedTuple, Protocol, assert_never
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
+from msgspec import structs
 
 from hotpipe import trigger
-from hotpipe.config.file import Project
-from hotpipe.config.model import Config, Stage
+from hotpipe.config.file import SHARED, Project
+from hotpipe.config.model import Config, Server, Stage
 from hotpipe.errors import TriggerError
 from hotpipe.events import ChangeDetected, Emit, TriggerTouched, Warned, printable
 from hotpipe.gate import command, cycle, plan, state
@@ -68,7 +69,8 @@ class Gate:
         self._emit = setting.emit
         self._touches = touches
         self._memory = Memory(project, setting.cache, setting.emit)
-        past = state.Past(_graph(project.config, setting.usual_ms), _triggers(project.config, touches))
+        graph, triggers = _graph(project.config, setting.usual_ms), _triggers(project.config, touches)
+        past = state.Past(graph, triggers, own=_own(project))
         self._state: state.State = state.Idle(past)
         self._send, self._inbox = anyio.create_memory_object_stream[state.Input | _Ended | _Reload](math.inf)
         self._works: dict[str, Work] = {}
@@ -134,7 +136,7 @@ class Gate:
         self._project, self._touches = reload
         self._memory.reconfigure(reload.project, dict(tree.entries))
         redefined = _differing(_defined(before), _defined(after))
-        altered = frozenset[str | None](_differing(before.server, after.server))
+        altered = frozenset[str | None](_differing(_asked(before), _asked(after)))
         graph, triggers = _graph(after, self._setting.usual_ms), _triggers(after, reload.touches)
         return state.Reconfigured(graph, triggers, redefined, altered, tree.tree)
 
@@ -328,6 +330,17 @@ def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> fro
 def _defined(config: Config) -> dict[str, tuple[Stage, tuple[str, ...]]]:
     needs = config.needs()
     return {name: (stage, needs[name]) for name, stage in config.stage.items()}
+
+
+def _asked(config: Config) -> dict[str, Server]:
+    """Each server but for the path of its trigger, which another one that comes beside it may change."""
+    return {name: structs.replace(server, trigger="") for name, server in config.server.items()}
+
+
+def _own(project: Project) -> str | None:
+    """hotpipe's own file, which concerns no server: what it says of one is compared with what it said before."""
+    path = os.path.relpath(project.file, project.root)
+    return None if path == SHARED else path
 
 
 def _unsettled(stage: str, paths: frozenset[str]) -> Warned:

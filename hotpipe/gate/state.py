@@ -20,12 +20,14 @@ class Past(Struct, frozen=True):
     """What outlives a run. `passed` (with the failures that are allowed) and `failed` are the verdicts that stand;
     `spared` of the passed ones are only not concerned by what is in question.
 
-    `changed`: what has changed of a stage's inputs since it last passed; a stage that is not there: that is unknown.
+    `own` is hotpipe's configuration, whose changes concern no trigger. `changed`: what has changed of a stage's inputs
+    since it last passed; a stage that is not there: that is unknown.
     `again`: stages that somebody wants to see run, whatever is remembered of them.
     """
 
     graph: Graph
     triggers: tuple[Trigger, ...] = ()
+    own: str | None = None
     runs: int = 0
     sweeps: int = 0
     passed: frozenset[str] = _NONE

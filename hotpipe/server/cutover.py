@@ -11,7 +11,7 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,7 +24,7 @@ from hotpipe.server import diag
 from hotpipe.server.listener import Group, Listener, Path, listen_again
 from hotpipe.server.relay import relay
 
-Members = tuple[socket.socket, ...]  # one a listener, in their order
+Members = Mapping[Listener, socket.socket]  # of one process, in the order of its listeners
 _CALM_S = 0.25  # an accept queue that was empty for so long stays empty: on a busy machine a handshake takes its time
 _LOOK_S = 0.002
 _FEW = 64  # up to so many connections, to look at each is cheaper than to have the kernel list all (diag.py)
@@ -32,28 +32,37 @@ _AT_ONCE = 64
 _SPARE = 64  # descriptors that are left for all else, such as the next process
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Cutover:
-    """The listeners of one server. Members are known by the number of the process that has them."""
+    """The listeners of one server. Members are known by the number of the process that has them.
+
+    After a change of the configuration processes may differ in what they listen on: `listeners` are those of the next
+    one, and what only an earlier one has is `_dismissed`: closed when that one has ended.
+    """
 
     listeners: tuple[Listener, ...]
-    _public: Members = ()
-    _was_used: bool = False
+    _used: set[socket.socket] = field(default_factory=set)  # members that a process has had
     _left_at: float = -math.inf  # when a member has left last
     _owned: dict[int, Members] = field(default_factory=dict)
     _kept: dict[int, tuple[diag.Connection, ...]] = field(default_factory=dict)  # from before it was switched away from
+    _dismissed: tuple[Listener, ...] = ()
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """As events name them."""
         return tuple(Address(each.name, each.addr) for each in self.listeners)
 
+    @property
+    def all_listeners(self) -> tuple[Listener, ...]:
+        """Also those that the next process will not have."""
+        return (*self.listeners, *self._dismissed)
+
     @classmethod
     def over(cls, listeners: Sequence[Listener]) -> "Cutover":
         """Open the first members, so that clients can wait from now on; raises SocketError, and then none is open."""
         made = cls(tuple(listeners))
         try:
-            made._public = made._join()
+            made._join(made.listeners)
         except SocketError:
             made.close()
             raise
@@ -61,24 +70,51 @@ class Cutover:
 
     def close(self) -> None:
         """Give all addresses back."""
-        for listener in self.listeners:
+        for listener in self.all_listeners:
             listener.close()
 
-    def give(self, number: int, *, fresh: bool) -> Members:
+    def reshape(self, listeners: Sequence[Listener]) -> None:
+        """Give these to each process from the next one on; each has a member already, so that clients can wait."""
+        self._dismissed = tuple(each for each in self.all_listeners if each not in listeners)
+        self.listeners = tuple(listeners)
+        for number in self._owned:
+            self.listen_again(number)  # with another backlog, perhaps
+        self._close_dismissed()
+
+    def yield_up(self, listener: Listener, member: socket.socket | None) -> None:
+        """It is another server's from now on: new connections wait in `member`, or, without one, where they wait
+        already."""
+        if member is not None:
+            self._lead_to({listener: member}, None)
+        self.listeners = tuple(each for each in self.listeners if each is not listener)
+        self._dismissed = tuple(each for each in self._dismissed if each is not listener)
+
+    def adopt(self, listener: Listener) -> None:
+        """One that another server has yielded up; `reshape` gives it its place. Its clients have been served before, so
+        they wait until somebody is live: a candidate that accepted them might still be discarded."""
+        self.listeners += (listener,)
+        if listener.live is not None:
+            self._used.add(listener.live)
+
+    def is_at_work(self, listener: Listener) -> bool:
+        """A process has its public member."""
+        return any(owned.get(listener) is listener.live for owned in self._owned.values())
+
+    def give(self, number: int, *, fresh: bool) -> tuple[socket.socket, ...]:
         """The members of a new process: `fresh` ones that nobody is led to, or the public ones of a dead one."""
         if fresh:
-            members = self._join()
+            members = self._join(self.listeners)
         else:
-            members = self._public
-            for listener, member in zip(self.listeners, members, strict=True):
+            members = {each: each.live or each.join() for each in self.listeners}
+            for listener, member in members.items():
                 listener.renew(member)
         self._owned[number] = members
-        self._was_used = self._was_used or members is self._public
-        return members
+        self._used.update(members.values())
+        return tuple(members.values())
 
     def listen_again(self, number: int) -> None:
         """Take the backlogs back from a server that has set its own."""
-        for listener, member in zip(self.listeners, self._owned.get(number, ()), strict=False):
+        for listener, member in self._owned.get(number, {}).items():
             listen_again(listener, member)
 
     @property
@@ -87,44 +123,43 @@ class Cutover:
 
         Datagram sockets do not count: what is queued on them cannot be carried over.
         """
-        return self._was_used and all(each.listen.is_stream for each in self.listeners)
+        used = any(each.live in self._used for each in self.listeners)
+        return used and all(each.listen.is_stream for each in self.listeners)
 
     def unfit(self, number: int) -> str:
         """Why nobody can be led to this process: what is wrong with one of its members, or nothing."""
-        pairs = zip(self.listeners, self._owned.get(number, ()), strict=False)
+        pairs = self._owned.get(number, {}).items()
         return next((fault for listener, member in pairs if (fault := listener.fault(member))), "")
 
     def switch(self, number: int, rescuers: TaskGroup) -> None:
         """Lead all new connections to the members of this process; who waits for a dead one is carried over."""
-        if self._owned[number] is not self._public:
-            self._lead_to(self._owned[number], rescuers)
+        self._lead_to(self._owned[number], rescuers)
 
     def park(self, number: int) -> None:
         """Lead new connections to members that no process has, so that this one can finish what it has."""
-        if self._owned.get(number) is self._public and all(isinstance(each, Group | Path) for each in self.listeners):
-            self._lead_to(self._join(), None)
+        public = [each for each, member in self._owned.get(number, {}).items() if each.live is member]
+        if all(isinstance(each, Group | Path) for each in public):
+            self._lead_to(self._join(public), None)
 
     def release(self, number: int, rescuers: TaskGroup) -> None:
         """Its process tree is dead: close its members, unless they are the public ones."""
-        members = self._owned.pop(number, ())
+        members = self._without_public(self._owned.pop(number, {}))
         was_public = self._kept.pop(number, None) is not None
-        if members is self._public:
-            return
-        if was_public:
+        if was_public and members:
             rescuers.start_soon(self._clear_out, members, rescuers)
         else:
             self._leave(members)
+        self._close_dismissed()
 
     def rescue(self, number: int, rescuers: TaskGroup) -> None:
         """Carry over who is queued on the members of a dead process that is not the public one."""
-        members = self._owned.get(number, ())
-        if members is not self._public:
+        if members := self._without_public(self._owned.get(number, {})):
             rescuers.start_soon(self._empty, members, rescuers)
 
     def waiting(self, number: int) -> int:
         """How much is queued for this process and for no other."""
-        trios = zip(self.listeners, self._owned.get(number, ()), self._public, strict=False)
-        return sum(each.waiting(member) for each, member, public in trios if member is not public)
+        members = self._without_public(self._owned.get(number, {}))
+        return sum(each.waiting(member) for each, member in members.items())
 
     def kept(self, number: int) -> tuple[diag.Connection, ...]:
         """The TCP connections of this process as they were when new ones were led away from it."""
@@ -139,34 +174,54 @@ class Cutover:
 
     def unix_connections(self, number: int) -> int:
         """How many connections over unix sockets it has; whether they are at work cannot be known."""
-        pairs = zip(self.listeners, self._owned.get(number, ()), strict=False)
+        pairs = self._owned.get(number, {}).items()
         return sum(each.open_connections(member) for each, member in pairs if isinstance(each, Path))
 
-    def _join(self) -> Members:
-        joined: list[socket.socket] = []
+    @staticmethod
+    def _without_public(members: Members) -> Members:
+        return {each: member for each, member in members.items() if member is not each.live}
+
+    def _join(self, listeners: Iterable[Listener]) -> Members:
+        joined: dict[Listener, socket.socket] = {}
         try:
-            joined.extend(listener.join() for listener in self.listeners)
+            for listener in listeners:
+                joined[listener] = listener.join()
         except SocketError:
-            self._leave(tuple(joined))
+            self._leave(joined)
             raise
-        return tuple(joined)
+        return joined
 
     def _leave(self, members: Members) -> None:
-        self._left_at = time.monotonic()
-        for listener, member in zip(self.listeners, members, strict=False):
+        if members:
+            self._left_at = time.monotonic()
+        for listener, member in members.items():
+            self._used.discard(member)
             listener.leave(member)
 
     def _lead_to(self, members: Members, rescuers: TaskGroup | None) -> None:
-        before, self._public = self._public, members
-        self._was_used = members in self._owned.values()
-        for listener, member in zip(self.listeners, members, strict=True):
-            listener.switch(member)
-        owners = [number for number, owned in self._owned.items() if owned is before]
-        connections = tuple(self._tcp_connections()) if owners else ()
+        before = {each: each.live for each, member in members.items() if each.live is not member}
+        for listener in before:
+            listener.switch(members[listener])
+        left = {each: member for each, member in before.items() if member is not None}
+        ports = _stream_ports(left)
+        owners = [
+            number for number, owned in self._owned.items() if any(owned.get(each) is left[each] for each in left)
+        ]
+        connections = tuple(_tcp_connections(ports)) if owners else ()
         for owner in owners:
-            self._kept[owner] = connections
-        if rescuers is not None and not owners:
-            rescuers.start_soon(self._clear_out, before, rescuers)
+            others = (each for each in self._kept.get(owner, ()) if each.local[1] not in ports)
+            self._kept[owner] = (*others, *connections)
+        theirs = [self._owned[owner] for owner in owners]
+        nobodys = {each: member for each, member in left.items() if all(of.get(each) is not member for of in theirs)}
+        if rescuers is not None and nobodys:
+            rescuers.start_soon(self._clear_out, nobodys, rescuers)
+
+    def _close_dismissed(self) -> None:
+        """Those that no process has any more."""
+        over = [each for each in self._dismissed if not any(each in owned for owned in self._owned.values())]
+        self._dismissed = tuple(each for each in self._dismissed if each not in over)
+        for listener in over:
+            listener.close()
 
     async def _clear_out(self, members: Members, rescuers: TaskGroup) -> None:
         await self._empty(members, rescuers)
@@ -176,35 +231,43 @@ class Cutover:
         """Nobody accepts on these: carry over who waits, until nobody comes any more."""
         calm_since = time.monotonic()
         while time.monotonic() - calm_since < _CALM_S:
-            if self._carry_over(members, rescuers) or self._are_queued(members):
+            if _carry_over(members, rescuers) or _are_queued(members):
                 calm_since = time.monotonic()
             # While a member leaves, for an instant, connections may be led to any of those that stay: listener.Group.
             calm_since = max(calm_since, self._left_at)
             await anyio.sleep(_LOOK_S)
-
-    def _are_queued(self, members: Members) -> bool:
-        trios = zip(self.listeners, members, self._public, strict=False)
-        streams = [trio for trio in trios if trio[0].listen.is_stream]
-        return any(each.waiting(member) for each, member, public in streams if not _is_gone(member, public))
-
-    def _carry_over(self, members: Members, rescuers: TaskGroup) -> int:
-        count = 0
-        for listener, member, public in zip(self.listeners, members, self._public, strict=False):
-            for client in _queued(listener, member) if not _is_gone(member, public) else ():
-                count += 1
-                rescuers.start_soon(relay, client, partial(listener.connect, public))
-        return count
 
     def _seen_again(self, kept: tuple[diag.Connection, ...]) -> tuple[diag.Connection, ...]:
         if len(kept) <= _FEW:
             found = diag.look_again(kept)
             return kept if found is None else tuple(found)
         marks = {each.mark for each in kept}
-        return tuple(each for each in self._tcp_connections() if each.mark in marks)
+        return tuple(each for each in _tcp_connections({each.local[1] for each in kept}) if each.mark in marks)
 
-    def _tcp_connections(self) -> list[diag.Connection]:
-        ports = {each.port for each in self.listeners if isinstance(each, Group) and each.listen.is_stream}
-        return [connection for port in ports for connection in diag.connections(port) or ()]
+
+def _stream_ports(listeners: Iterable[Listener]) -> set[int]:
+    return {each.port for each in listeners if isinstance(each, Group) and each.listen.is_stream}
+
+
+def _tcp_connections(ports: Iterable[int]) -> list[diag.Connection]:
+    return [connection for port in ports for connection in diag.connections(port) or ()]
+
+
+def _are_queued(members: Members) -> bool:
+    streams = ((each, member) for each, member in members.items() if each.listen.is_stream)
+    return any(each.waiting(member) for each, member in streams if not _is_gone(each, member))
+
+
+def _carry_over(members: Members, rescuers: TaskGroup) -> int:
+    count = 0
+    for listener, member in members.items():
+        public = listener.live
+        if public is None or _is_gone(listener, member):
+            continue
+        for client in _queued(listener, member):
+            count += 1
+            rescuers.start_soon(relay, client, partial(listener.connect, public))
+    return count
 
 
 def _queued(listener: Listener, member: socket.socket) -> list[socket.socket]:
@@ -217,9 +280,9 @@ def _queued(listener: Listener, member: socket.socket) -> list[socket.socket]:
     return clients
 
 
-def _is_gone(member: socket.socket, public: socket.socket) -> bool:
+def _is_gone(listener: Listener, member: socket.socket) -> bool:
     """It has left meanwhile, or is everybody's."""
-    return member is public or member.fileno() < 0
+    return member is listener.live or member.fileno() < 0
 
 
 def _room() -> int:

@@ -5,6 +5,7 @@ is answered once by `NotSpawned` or, in the end, by `Ended`.
 """
 
 import contextlib
+import hashlib
 import os
 import signal
 from collections import deque
@@ -41,6 +42,10 @@ _USES_NONE = "; does its run use the socket, {fd}?"
 _HOLDS = "hotpipe holds its port: hand it on with {fd}, or leave listen out"
 _HINT = 'if it cannot run beside another one, set strategy = "stop-start"'
 
+# All else in a server's table matters later, to a process that runs already as well.
+_STARTED_WITH = ("run", "cwd", "watchdog", "ready", "smoke")
+_HOOKS_AT_START = ("before_start", "after_ready")
+
 Tell = Callable[[lifecycle.Input], None]
 Settle = Callable[[], Awaitable[None]]  # returns when all that has happened in the tree has been told
 
@@ -55,6 +60,13 @@ class Setting:
     cutover: Cutover
     processes: Processes
     emit: Emit
+
+    @property
+    def known(self) -> lifecycle.Server:
+        """What the machine is told of it."""
+        server = self.server
+        sockets, strategy = self.cutover.addresses, server.replaced_by
+        return lifecycle.Server(self.name, sockets, strategy, server.restart, server.probation, edition_of(server))
 
     @property
     def words(self) -> Mapping[str, str]:
@@ -89,6 +101,14 @@ class Setting:
             self.emit(Warned(code="hook.failed", message=f"{self.name}: hook {moment}: {fault}"))
 
 
+def edition_of(server: Server) -> str:
+    """The same for two servers whose processes are started, and found to be good, in the same way."""
+    listens = [(name, each.type, each.address) for name, each in zip(server.socket_names(), server.listen, strict=True)]
+    hooks = [server.hooks.commands(moment) for moment in _HOOKS_AT_START]
+    text = repr((listens, hooks, sorted(server.env.items()), *(getattr(server, key) for key in _STARTED_WITH)))
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+
 class Process:
     """The process that was started for a generation. `run` it in a task."""
 
@@ -110,6 +130,11 @@ class Process:
         self._said: deque[str] = deque(maxlen=_LAST_WORDS)
         self._signs: Signs
         self._tasks: TaskGroup | None = None  # while its main process lives
+
+    def adopt(self, setting: Setting) -> None:
+        """The configuration has changed. What was started in another way is ended in its own way, too."""
+        if edition_of(setting.server) == edition_of(self._server):
+            self._setting, self._server = setting, setting.server
 
     def stop(self) -> None:
         """Walk down the stop ladder, also if it drains."""

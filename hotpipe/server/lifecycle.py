@@ -12,6 +12,9 @@ may have read anything. While another one serves, it is discarded; where nobody 
 
 No request is lost: the newest verified one, if its tree is on disk, is served, booting, next, or has failed. One that
 names another tree is put aside (`Past.lapsed`) until that tree is there: the trigger may be quicker than the watcher.
+
+Settings may change at any time (`Configured`). What was started with others is *stale*, and no request takes it for
+what is wanted: what is live goes on until the next one replaces it; a candidate is discarded and started again.
 """
 
 from collections.abc import Sequence
@@ -43,13 +46,14 @@ CRASH_LOOP = 3  # crashes in a row that are called one
 
 
 class Server(Struct, frozen=True):
-    """What does not change while hotpipe runs; `probation` in seconds."""
+    """What the configuration says; `probation` in seconds. Two editions differ in what a process is started with."""
 
     name: str
     sockets: tuple[Address, ...] = ()
     strategy: Literal["overlap", "stop-start", "signal"] = "overlap"
     restart: Literal["on-failure", "always", "never"] = "on-failure"
     probation: float = 0.0
+    edition: str = ""
 
 
 class Request(Struct, frozen=True):
@@ -70,7 +74,8 @@ class Retry(Struct, frozen=True):
 class Generation(Struct, frozen=True):
     """One version of the server, made for a request; pid 0 until it is there.
 
-    `process` is the number under which its process was started: an earlier one where a server reloads itself.
+    `process` is the number under which its process was started: an earlier one where a server reloads itself;
+    `edition` that of the settings with which it was.
     """
 
     number: int
@@ -78,6 +83,7 @@ class Generation(Struct, frozen=True):
     began: float
     pid: int = 0
     process: int = 0
+    edition: str = ""
 
     @property
     def tree(self) -> str | None:
@@ -96,7 +102,8 @@ class Generation(Struct, frozen=True):
 class Past(Struct, frozen=True):
     """What outlives a generation: the last number given; the crashes in a row; which one was the last to go live, and
     when; the trees that were on disk since files that concern the server changed (none: nobody knows), the newest last;
-    and the newest verified request, if it was put aside because it names none of them."""
+    the newest verified request, if it was put aside because it names none of them; and of the last process that has
+    reloaded itself the number, and that of the last generation that it was live as."""
 
     server: Server
     last: int = 0
@@ -105,6 +112,7 @@ class Past(Struct, frozen=True):
     live_since: float = 0.0
     current: tuple[str, ...] = ()
     lapsed: Request | None = None
+    reloaded: tuple[int, int] | None = None
 
     def see(self, tree: str, *, concerns: bool) -> "Past":
         """`tree` is on disk now."""
@@ -118,7 +126,13 @@ class Past(Struct, frozen=True):
 
     def enthrone(self, generation: Generation, now: float) -> "Past":
         """That one is live from now on."""
-        return replace(self, live=generation.number, live_since=now)
+        number, process = generation.number, generation.process
+        reloaded = self.reloaded if number == process else (process, number)
+        return replace(self, live=number, live_since=now, reloaded=reloaded)
+
+    def is_stale(self, generation: Generation) -> bool:
+        """Its process was started with other settings than those in force."""
+        return generation.edition != self.server.edition
 
     def is_current(self, request: Request) -> bool:
         """What the request vouches for is what is on disk, as far as it concerns the server."""
@@ -195,14 +209,16 @@ class Stopping(Struct, frozen=True):
 
 
 class Closing(Struct, frozen=True):
-    """Everything is being stopped, and nothing comes after it."""
+    """Everything is being stopped, and nothing comes after it; those `retiring` may take their time."""
 
     past: Past
     dying: tuple[int, ...]
+    retiring: tuple[int, ...] = ()
 
     def without(self, number: int) -> "Closing":
         """That one is dead."""
-        return replace(self, dying=tuple(n for n in self.dying if n != number))
+        dying, retiring = (tuple(n for n in numbers if n != number) for numbers in (self.dying, self.retiring))
+        return replace(self, dying=dying, retiring=retiring)
 
 
 class Over(Struct, frozen=True):
@@ -284,11 +300,24 @@ class Woken(Struct, frozen=True):
     tree: str | None
 
 
+class Configured(Struct, frozen=True):
+    """The configuration says this of the server from now on."""
+
+    server: Server
+
+
+class Removed(Struct, frozen=True):
+    """The configuration does not name the server any more: it finishes what it has, and nothing comes after it."""
+
+
 class Stopped(Struct, frozen=True):
     """The server is to be stopped for good."""
 
 
-Input = Requested | Changed | Spawned | NotSpawned | Ready | Proved | Failed | Exited | Ended | Woken | Stopped
+Input = (
+    Requested | Changed | Spawned | NotSpawned | Ready | Proved | Failed | Exited | Ended | Woken
+    | Configured | Removed | Stopped
+)  # fmt: skip
 
 
 class Spawn(Struct, frozen=True):
@@ -363,7 +392,7 @@ class _Step(Struct):
     def start(self, past: Past, request: Request, serving: Generation | None = None) -> State:
         """A new candidate, beside the one that serves."""
         number = past.last + 1
-        candidate = Generation(number, request, self.now, process=number)
+        candidate = Generation(number, request, self.now, process=number, edition=past.server.edition)
         self.actions.append(Spawn(candidate, beside=serving is not None))
         return Starting(replace(past, last=number), candidate, serving)
 
@@ -379,9 +408,9 @@ class _Step(Struct):
         match past.server.strategy:
             case "overlap":
                 return self.start(past, request, serving)
-            case "signal":
+            case "signal" if not past.is_stale(serving):  # no process can give itself another environment
                 return self.reload(past, request, serving)
-            case "stop-start":
+            case _:
                 return self.retire(past, serving, None, request)
 
     def retire(self, past: Past, old: Generation, serving: Generation | None, following: Request | None) -> State:
@@ -498,6 +527,10 @@ def step(state: State, given: Input, now: float) -> tuple[State, Sequence[Action
         case Changed(tree, concerns):
             after = replace(state, past=state.past.see(tree, concerns=concerns))
             after = _taken_up(_changed(after, deciding) if concerns else after, deciding)
+        case Configured(server):
+            after = _configured(state, server, deciding)
+        case Removed():
+            after = _removed(state, deciding)
         case Stopped():
             after = _stopped(state, deciding)
         case Woken(tree):
@@ -525,18 +558,22 @@ def _requested(state: State, request: Request, deciding: _Step) -> State:
 
 
 def _same_again(state: State, request: Request, deciding: _Step) -> State | None:
-    """The tree has passed that is served, or booting, already. None where it is not."""
+    """The tree has passed that is served, or booting, already. None where it is not, or by other settings."""
+
+    def is_same(generation: Generation | None) -> bool:
+        return generation is not None and _is_same(generation, request) and not state.past.is_stale(generation)
+
     match state:
-        case Starting(_, candidate) | Proving(_, candidate) if _is_same(candidate, request):
+        case Starting(_, candidate) | Proving(_, candidate) if is_same(candidate):
             return replace(state, candidate=candidate.verify())
-        case Starting(past, _, serving) | Proving(past, _, serving) if serving and _is_same(serving, request):
+        case Starting(past, _, serving) | Proving(past, _, serving) if serving and is_same(serving):
             state = replace(state, serving=deciding.verify(past, serving))
             return deciding.discard(state, None, "what is live is wanted again")
-        case Probation(past, generation) | Live(past, generation) if _is_same(generation, request):
+        case Probation(past, generation) | Live(past, generation) if is_same(generation):
             return replace(state, generation=deciding.verify(past, generation))
-        case Reloading(_, candidate) if _is_same(candidate, request):
+        case Reloading(_, candidate) if is_same(candidate):
             return replace(state, candidate=candidate.verify(), next=None)
-        case Stopping(past, _, serving) if serving and _is_same(serving, request):
+        case Stopping(past, _, serving) if serving and is_same(serving):
             return replace(state, serving=deciding.verify(past, serving), next=None)
         case _:
             return None
@@ -598,8 +635,66 @@ def _taken_up(state: State, deciding: _Step) -> State:
     return _requested(state, request, deciding) if request and state.past.is_current(request) else state
 
 
-def _stopped(state: State, deciding: _Step) -> State:
+def _configured(state: State, server: Server, deciding: _Step) -> State:
+    """What is live goes on. A candidate by other settings is started again by these: it has served nobody."""
+    state = replace(state, past=replace(state.past, server=server))
+    match state:
+        case Starting(past, candidate) | Proving(past, candidate) if past.is_stale(candidate):
+            return deciding.discard(state, candidate.request, "its settings have changed")
+        case _:
+            return state
+
+
+def _removed(state: State, deciding: _Step) -> State:
     if isinstance(state, Closing | Over):
+        return state
+    booting = [each for each in _generations(state) if _is_candidate(state, each)]
+    for each in _generations(state):
+        if each not in booting:
+            deciding.emit(ServerDraining(server=state.past.server.name, generation=each.number))
+            deciding.actions.append(Retire(each.process))
+    deciding.actions.extend(Stop(each.process) for each in booting)
+    alive = _alive(state)
+    retiring = tuple(number for number in alive if number not in [each.process for each in booting])
+    return Closing(state.past, alive, retiring) if alive else Over(state.past)
+
+
+def _generations(state: State) -> list[Generation]:
+    """Those that are not being stopped already."""
+    match state:
+        case Starting(_, candidate, serving) | Proving(_, candidate, serving):
+            return [*([serving] if serving else []), candidate]
+        case Probation(_, generation, previous):
+            return [previous, generation]
+        case Live(_, generation) | Reloading(_, _, generation) | Stopping(_, _, Generation() as generation):
+            return [generation]
+        case _:
+            return []
+
+
+def is_stale(state: State, server: Server) -> bool:
+    """Whether what serves was started with other settings than these."""
+    return any(each.edition != server.edition for each in _generations(state) if not _is_candidate(state, each))
+
+
+def is_down(state: State) -> bool:
+    """Nobody serves, and nobody is about to, but for what is tried again after a crash."""
+    match state:
+        case Down() | Waiting() | Stopping(_, _, None, None | Retry()):
+            return True
+        case _:
+            return False
+
+
+def _is_candidate(state: State, generation: Generation) -> bool:
+    return isinstance(state, Starting | Proving) and state.candidate is generation
+
+
+def _stopped(state: State, deciding: _Step) -> State:
+    if isinstance(state, Closing):
+        deciding.actions.extend(map(Stop, state.retiring))
+        return replace(state, retiring=())
+    if isinstance(state, Over):
         return state
     alive = _alive(state)
     deciding.actions.extend(map(Stop, alive))
@@ -762,7 +857,8 @@ def _alive(state: State) -> tuple[int, ...]:
 
 def _known_as(state: State, process: int) -> int:
     """A process that reloads itself ends under the number of the last generation that it was live as."""
-    return max(process, state.past.live) if state.past.server.strategy == "signal" else process
+    reloaded = state.past.reloaded
+    return reloaded[1] if reloaded and reloaded[0] == process else process
 
 
 def _is_same(generation: Generation, request: Request) -> bool:

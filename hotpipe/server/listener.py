@@ -48,6 +48,11 @@ class Listener(Protocol):
     is_private: bool  # a member can be reached before it is switched to
 
     @property
+    def live(self) -> socket.socket | None:
+        """The public member: all new connections are led to it."""
+        ...
+
+    @property
     def addr(self) -> str:
         """As users write it: `host:port`, or `unix:PATH`."""
         ...
@@ -125,6 +130,10 @@ class Group(_Inet):
         self._live: socket.socket | None = None
         self._private: dict[int, socket.socket] = {}  # source port: whom it is led to
         self.is_private = listen.is_stream
+
+    @property
+    def live(self) -> socket.socket | None:
+        return self._live
 
     def join(self) -> socket.socket:
         try:
@@ -261,6 +270,10 @@ class Shared:
         return f"unix:{self.path}" if self.path else sockets.joined(self.host, self.port)
 
     @property
+    def live(self) -> socket.socket | None:
+        return self._only
+
+    @property
     def target(self) -> tuple[str, int]:
         """Where a client on this machine connects."""
         return _LOOPBACK.get(self.host, self.host), self.port
@@ -315,6 +328,10 @@ class Path:
             raise SocketError(message, hint="choose a shorter one in listen (some bytes are needed for its neighbours)")
         sockets.claim_path(path)
         self._clear_the_neighbours()
+
+    @property
+    def live(self) -> socket.socket | None:
+        return self._live
 
     @property
     def addr(self) -> str:
@@ -405,22 +422,23 @@ def listeners_of(server: Server, root: str, given: Mapping[int, socket.socket]) 
     Raises SocketError, and then nothing stays open.
     """
     made: list[Listener] = []
-    able = is_kernel_able()
     try:
         for place, (name, listen) in enumerate(zip(server.socket_names(), server.listen, strict=True)):
-            if place in given:
-                made.append(Shared(name, listen, given[place]))
-            elif listen.path:
-                made.append(Path(name, listen, os.path.join(root, listen.path)))
-            elif able:
-                made.append(Group(name, listen, sockets.claim(listen)))
-            else:
-                made.append(Shared(name, listen, sockets.opened(listen)))
+            made.append(Shared(name, listen, given[place]) if place in given else listener_of(name, listen, root))
     except SocketError:
         for listener in made:
             listener.close()
         raise
     return tuple(made)
+
+
+def listener_of(name: str, listen: Listen, root: str) -> Listener:
+    """The address that `listen` asks for, known to be free; raises SocketError."""
+    if listen.path:
+        return Path(name, listen, os.path.join(root, listen.path))
+    if is_kernel_able():
+        return Group(name, listen, sockets.claim(listen))
+    return Shared(name, listen, sockets.opened(listen))
 
 
 def listen_again(listener: Listener, member: socket.socket) -> None:

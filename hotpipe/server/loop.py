@@ -6,15 +6,16 @@ All times are those of the loop's own clock: of asyncio's it is CLOCK_MONOTONIC.
 import contextlib
 import math
 from collections.abc import Collection
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
+from hotpipe.config.model import Server
 from hotpipe.errors import SocketError
 from hotpipe.events import Warned
 from hotpipe.server import lifecycle
-from hotpipe.server.generation import Process, Setting
+from hotpipe.server.generation import Process, Setting, edition_of
 from hotpipe.server.touches import Touches
 from hotpipe.tree.globs import Globs
 from hotpipe.trigger import Record
@@ -41,21 +42,19 @@ class Tree(Protocol):
 class ServerLoop:
     """One server. `run` it in a task; `changed`, `restart` and `stop` may be called from any task."""
 
-    def __init__(self, setting: Setting, touches: Touches, tree: Tree) -> None:
+    def __init__(self, setting: Setting, touches: Touches, tree: Tree, last: int = 0) -> None:
+        """`last` is the number of the last generation that a server of this name has had before."""
         self._setting = setting
         self._touches = touches
+        self._watching = anyio.CancelScope()  # the trigger
         self._tree = tree
-        server = setting.server
-        known = lifecycle.Server(
-            setting.name, setting.cutover.addresses, server.replaced_by, server.restart, server.probation
-        )
-        self._state: lifecycle.State = lifecycle.Down(lifecycle.Past(known))
-        self._send, self._inbox = anyio.create_memory_object_stream[lifecycle.Input](math.inf)
+        self._state: lifecycle.State = lifecycle.Down(lifecycle.Past(setting.known, last))
+        self._send, self._inbox = anyio.create_memory_object_stream[lifecycle.Input | _News](math.inf)
         self._touched, self._records = anyio.create_memory_object_stream[tuple[Record | None, float]](math.inf)
         self._processes: dict[int, Process] = {}
         self._gone: set[int] = set()  # main processes that ended by themselves, and whose sockets may hold somebody
         self._alarm = anyio.CancelScope()
-        self._concerned = _Concerned(server.inputs)
+        self._concerned = _Concerned(setting.server.inputs)
         self._passed: str | None = None  # the newest tree that did, by the trigger
 
     @property
@@ -73,6 +72,26 @@ class ServerLoop:
         """Replace what runs by what is on disk, whether it passed or not."""
         self._on_touch(None)
 
+    @property
+    def last(self) -> int:
+        """The number of the last generation."""
+        return self._state.past.last
+
+    def reconfigure(self, setting: Setting, hint: str = "") -> None:
+        """Go by these settings from now on. What is live is not restarted, but nothing takes it for up to date; where
+        no gate sees to its restart, `hint` says what does."""
+        self._concerned.watch(setting.server.inputs)
+        self._tell(_News(setting, hint))
+
+    def watch(self, touches: Touches) -> None:
+        """The trigger is another one from now on."""
+        self._touches = touches
+        self._watching.cancel()
+
+    def retire(self) -> None:
+        """Let the server finish what it has, stop it for good, and let `run` return."""
+        self._tell(lifecycle.Removed())
+
     def stop(self) -> None:
         """Stop the server for good, and let `run` return."""
         self._tell(lifecycle.Stopped())
@@ -84,9 +103,10 @@ class ServerLoop:
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._touches.run, self._on_touch)
+            tasks.start_soon(self._watch_trigger)
             tasks.start_soon(self._requests)
-            async for given in self._inbox:
+            async for told in self._inbox:
+                given = self._adopt(told) if isinstance(told, _News) else told
                 self._state, actions = lifecycle.step(self._state, given, anyio.current_time())
                 for action in actions:
                     self._perform(action, tasks)
@@ -95,6 +115,31 @@ class ServerLoop:
                 if isinstance(self._state, lifecycle.Over):
                     break
             tasks.cancel_scope.cancel()
+
+    async def _watch_trigger(self) -> None:
+        while True:
+            with anyio.CancelScope() as self._watching:
+                await self._touches.run(self._on_touch)
+
+    def _adopt(self, news: "_News") -> lifecycle.Input:
+        before, setting = self._setting, news.setting
+        self._setting = setting
+        for process in self._processes.values():
+            process.adopt(setting)
+        if news.hint and lifecycle.is_stale(self._state, setting.known):
+            message = f"{self.name} goes on as it was started, until its trigger is touched"
+            setting.emit(Warned(code="server.stale", message=message, hint=news.hint))
+        if self._wants_a_start(before.server, setting.server):
+            self.restart()
+        return lifecycle.Configured(setting.known)
+
+    def _wants_a_start(self, before: Server, server: Server) -> bool:
+        """Nobody serves, and the change may be what mends that: nothing is lost by trying at once."""
+        if not lifecycle.is_down(self._state):
+            return False
+        if not self._state.past.last:
+            return (before.start, server.start) == ("green", "now")
+        return edition_of(before) != edition_of(server)
 
     def _vouch(self) -> None:
         """What is started by hand, or after a crash, may be a tree that has passed all the same."""
@@ -105,7 +150,7 @@ class ServerLoop:
             case _:
                 pass
 
-    def _tell(self, given: lifecycle.Input) -> None:
+    def _tell(self, given: "lifecycle.Input | _News") -> None:
         with contextlib.suppress(anyio.ClosedResourceError):  # it is over, and the tree changes still
             self._send.send_nowait(given)
 
@@ -187,6 +232,13 @@ class ServerLoop:
             self._tell(lifecycle.Woken(await self._tree.identify()))
 
 
+class _News(NamedTuple):
+    """The settings have changed."""
+
+    setting: Setting
+    hint: str
+
+
 class _Concerned:
     """Which changes concern the server: its inputs, but not what it writes itself each time that it boots.
 
@@ -194,11 +246,15 @@ class _Concerned:
     """
 
     def __init__(self, inputs: tuple[str, ...] | None) -> None:
-        self._inputs = None if inputs is None else Globs(inputs)
+        self.watch(inputs)
         self._own: frozenset[str] = frozenset()
         self._undid: frozenset[str] = frozenset()
         self._times = 0
         self.news = False
+
+    def watch(self, inputs: tuple[str, ...] | None) -> None:
+        """These are its inputs from now on."""
+        self._inputs = None if inputs is None else Globs(inputs)
 
     def by(self, paths: Collection[str], state: lifecycle.State) -> bool:
         """Whether any of the paths does, if it was written while the server was in this state."""

@@ -1,13 +1,14 @@
 """What one process has shown of itself so far: lines of output, messages of sd_notify(3), signs of life."""
 
 import re
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio
 
 from hotpipe.config.model import Server
 from hotpipe.server import notify
-from hotpipe.server.cutover import Members
 from hotpipe.server.listener import Listener
 
 NOT_YET = "it has not answered yet"
@@ -18,7 +19,7 @@ class Signs:
     """`ready.evidence` waits for what it needs of it. Times in seconds, on the loop's clock."""
 
     listeners: tuple[Listener, ...]
-    members: Members
+    members: Sequence[socket.socket]
     alone: bool  # nobody else accepts on these sockets
     pattern: re.Pattern[str] | None = None
     watchdog_s: float | None = None  # how long it may be silent
@@ -31,7 +32,9 @@ class Signs:
     last_answer: str = NOT_YET
 
     @classmethod
-    def expected(cls, server: Server, listeners: tuple[Listener, ...], members: Members, *, alone: bool) -> "Signs":
+    def expected(
+        cls, server: Server, listeners: tuple[Listener, ...], members: Sequence[socket.socket], *, alone: bool
+    ) -> "Signs":
         """Nothing shown yet."""
         pattern = re.compile(server.ready.log) if server.ready.how == "log" else None
         return cls(listeners, members, alone, pattern, server.watchdog)

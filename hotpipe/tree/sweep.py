@@ -60,6 +60,12 @@ class Snapshot:
         """The id of the tree as far as it is known."""
         return identity.tree_id(self._total)
 
+    def differing_from(self, other: "Snapshot") -> tuple[str, ...]:
+        """The paths that only one of the two has, or that were not the same when each was last read."""
+        ours, theirs = self.entries.copy(), other.entries.copy()
+        prints = ({(path, entry.fingerprint) for path, entry in entries.items()} for entries in (ours, theirs))
+        return tuple(sorted({path for path, _ in set.symmetric_difference(*prints)}))
+
     def without_files(self) -> list[str]:
         """The roots in which there is nothing that counts."""
         return [root for root in self.roots if root not in self.entries and not self.holds_files(root)]

@@ -3,8 +3,8 @@
 How it works: `_listen` turns events into suspects; `_sweep` stats every file now and then, so that a missed event costs
 seconds and not a wrong result; `_poll` does so often, in folders of which no events come. All put suspects into
 `_unseen` and ring. `_refresh` alone touches the snapshot: it lets the burst settle, and git finish, looks, and reports
-what differs through `on_change`. Whoever rings, a part of a burst is never reported, unless it goes on beyond the bounds
-that `settle` and `git` set.
+what differs through `on_change`. Whoever rings, a part of a burst is never reported, unless it goes on beyond the
+bounds that `settle` and `git` set.
 
 Invariant: when `still()` says true, everything that happened in the tree before the call has been reported; in folders
 that are polled, everything that had happened when the last look came by.

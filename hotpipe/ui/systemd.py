@@ -70,6 +70,15 @@ class Upward:
     def __post_init__(self) -> None:
         self._more = {name: _Server() for name in self.servers}
 
+    def know(self, servers: Sequence[str]) -> None:
+        """These are the servers from now on."""
+        for name in set(self.servers).difference(servers):
+            self._more.pop(name, None)
+            self._reloading.pop(name, None)
+        self.servers = servers
+        for name in servers:
+            self._server(name)
+
     def fold(self, stamped: Stamped) -> list[str]:
         """The assignments of one datagram; none where there is nothing to say."""
         event = stamped.event
@@ -175,7 +184,8 @@ class Upward:
 
     def _changed_status(self) -> list[str]:
         run = [_run(self._view.run)] if self._view.run else []
-        servers = (_line(name, self._view.servers.get(name), more) for name, more in self._more.items())
+        known = ((name, more) for name, more in self._more.items() if not self.servers or name in self.servers)
+        servers = (_line(name, self._view.servers.get(name), more) for name, more in known)
         status = _one_line("; ".join([*run, *servers]))
         if status == self._status:
             return []
