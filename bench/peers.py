@@ -1,7 +1,7 @@
 """The neighbours' programs, at pinned versions, installed into bench/.peers by their registries' own clients.
 
-Each lot is installed once; a lot whose client is missing, or whose registry does not give it, is skipped with the reason.
-Nothing outside of bench/.peers is written. Run alone, it installs and lists what is there.
+Each lot is installed once; a lot whose client is missing, or whose registry does not give it, is skipped with the
+reason. Nothing outside of bench/.peers is written. Run alone, it installs and lists what is there.
 """
 
 import os
@@ -59,11 +59,15 @@ _PYPI = {
     "watchfiles": ("watchfiles", "1.3.0"),
     "watchmedo": ("watchdog[watchmedo]", "7.1.0"),
 }
+_OLDER = "go-task 3.50.0 is not the newest: the module proxy does not give mvdan.cc/sh/x, which 3.54.0 needs"
 _GO = {
     "air": ("github.com/air-verse/air", "1.67.4", ""),
     "reflex": ("github.com/cespare/reflex", "0.3.1", ""),
-    # The module proxy refuses a dependency of 3.54 (mvdan.cc/sh/x: 403).
-    "task": ("github.com/go-task/task/v3/cmd/task", "3.50.0", "not go-task's newest: the proxy lacks a dependency of it"),
+    "task": (
+        "github.com/go-task/task/v3/cmd/task",
+        "3.50.0",
+        _OLDER,
+    ),
 }
 
 

@@ -1,8 +1,8 @@
 """Which tools bless a tree that was never checked, or lose what they were told: hotpipe beside its neighbours.
 
-Each scenario (bench/stale_scenarios.py) is played to each tool that it concerns, in a project of its own, with checks that
-wait for the driver. Several tools are driven at once; the waits of one are the work of another. Peers are installed into
-bench/.peers first (bench/peers.py). Everything is bounded, and nothing is left behind.
+Each scenario (bench/stale_scenarios.py) is played to each tool that it concerns, in a project of its own, with checks
+that wait for the driver. Several tools are driven at once; the waits of one are the work of another. Peers are
+installed into bench/.peers first (bench/peers.py). Everything is bounded, and nothing is left behind.
 """
 
 import argparse

@@ -80,7 +80,7 @@ def hotpipe_mutates() -> Tool:
     return Tool("hotpipe, mutates", "", _hotpipe("mutates = true\n"), watch=lambda _: (HOTPIPE, "gate"), note=note)
 
 
-# --- task runners that remember -----------------------------------------------------------------------------------------
+# --- task runners that remember ---------------------------------------------------------------------------------------
 
 
 def _json(content: object) -> str:
@@ -102,13 +102,17 @@ def _turbo_files(tasks: Tasks) -> dict[str, str]:
     for task in tasks:
         package = {"name": task.folder, "version": "1.0.0", "scripts": {task.name: task.command("..")}}
         files[f"{task.folder}/package.json"] = _json(package)
-        lock |= {task.folder: {"version": "1.0.0"}, f"node_modules/{task.folder}": {"resolved": task.folder, "link": True}}
+        lock |= {
+            task.folder: {"version": "1.0.0"},
+            f"node_modules/{task.folder}": {"resolved": task.folder, "link": True},
+        }
     return files | {"package-lock.json": _json({"name": "app", "lockfileVersion": 3, "packages": lock})}
 
 
 def _moon_files(tasks: Tasks) -> dict[str, str]:
     lines = [
-        f"  {t.name}:\n    command: {t.command()}\n    inputs: ['{t.folder}/**']\n    toolchains: system\n" for t in tasks
+        f"  {t.name}:\n    command: {t.command()}\n    inputs: ['{t.folder}/**']\n    toolchains: system\n"
+        for t in tasks
     ]
     workspace = "projects:\n  app: '.'\ntelemetry: false\n"
     return {".moon/workspace.yml": workspace, "moon.yml": "tasks:\n" + "".join(lines)}
@@ -129,7 +133,7 @@ RUNNERS = (
         "wireit",
         _wireit_files,
         once=lambda _: ("npm", "run", "all"),
-        watch=lambda _: ("npm", "run", "all", "--", "--watch"),
+        watch=lambda _: ("npm", "run", "all", "--watch"),
         remembers=True,
         several=True,
         note="`npm run all [--watch]`; `files`, `output: []`",
@@ -165,7 +169,7 @@ RUNNERS = (
     ),
 )
 
-# --- watchers of one command --------------------------------------------------------------------------------------------
+# --- watchers of one command ------------------------------------------------------------------------------------------
 
 _COMMAND = CHECK.command()
 _AIR = f"""\
@@ -192,7 +196,7 @@ WATCHERS = (
     Tool(
         "watchmedo",
         "watchmedo",
-        watch=_always("watchmedo", "shell-command", "-R", "-p", "*.txt", "-c", _COMMAND, CHECK.folder),
+        watch=_always("watchmedo", "shell-command", "-R", "-p", "**/*.txt", "-c", _COMMAND, CHECK.folder),
         note="`shell-command`, as its documentation shows it",
     ),
     Tool("air", "air", lambda _: {".air.toml": _AIR}, watch=_always("air"), note="the check is `build.cmd`"),
@@ -200,7 +204,7 @@ WATCHERS = (
     Tool("watchexec", "watchexec", watch=_always("watchexec", "-w", CHECK.folder, _COMMAND)),
 )
 
-# --- commit hooks -------------------------------------------------------------------------------------------------------
+# --- commit hooks -----------------------------------------------------------------------------------------------------
 
 _HOOK = f"""\
 repos:

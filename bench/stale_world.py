@@ -1,9 +1,10 @@
 """A project whose checks obey the driver: they say when they start and what they read, and wait where they are told to.
 
 How it works: beside the project stands a desk, a folder. A check appends each of its steps to `desk/log` (one write a
-line); where `desk/hold-NAME` exists it waits before it reads its folder, and where `desk/linger-NAME` exists after that,
-for a line from the FIFO `desk/go-NAME`. So each interleaving with a save is made, not waited for. Every process that is started
-carries the desk's path in its environment, or works inside of the project: by that, strays are found and ended.
+line); where `desk/hold-NAME` exists it waits before it reads its folder, and where `desk/linger-NAME` exists after
+that, for a line from the FIFO `desk/go-NAME`. So each interleaving with a save is made, not waited for. Every process
+that is started carries the desk's path in its environment, or works inside of the project: by that, strays are found
+and ended.
 """
 
 import os
