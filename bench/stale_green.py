@@ -6,9 +6,11 @@ installed into bench/.peers first (bench/peers.py). Everything is bounded, and n
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,13 +23,14 @@ from stale_tools import Tool, tools
 from stale_world import world
 
 AT_ONCE = 4
+OVER = threading.Event()  # somebody wants it to end: no further scenario is begun
 
 
 def drive(tool: Tool, keys: set[str], folder: Path, path: str) -> dict[tuple[str, str], Outcome]:
     """All scenarios that concern the tool, one after the other."""
     outcomes = {}
     for scenario in SCENARIOS:
-        if scenario.key in keys and scenario.plays(tool):
+        if scenario.key in keys and scenario.plays(tool) and not OVER.is_set():
             began = time.monotonic()
             with world(folder / f"{tool.name.replace(' ', '')}-{scenario.key}", path) as made:
                 outcome = outcomes[scenario.key, tool.name] = play(scenario, tool, made)
@@ -45,8 +48,11 @@ def results(keys: set[str], names: set[str]) -> Results:
     found = Results([scenario for scenario in SCENARIOS if scenario.key in keys], had)
     found.head, found.skipped = _head(there), (*skipped, *there.notes)
     with tempfile.TemporaryDirectory(prefix="stale-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
-        for outcomes in pool.map(lambda tool: drive(tool, keys, Path(folder), there.path), had):
-            found.outcomes |= outcomes
+        try:
+            for outcomes in pool.map(lambda tool: drive(tool, keys, Path(folder), there.path), had):
+                found.outcomes |= outcomes
+        finally:
+            OVER.set()
     return found
 
 
@@ -63,6 +69,7 @@ def main() -> None:
     parser.add_argument("--tools", default="", help="these tools, by name, with commas")
     given = parser.parse_args()
     keys = set(filter(None, given.only.split(","))) or {scenario.key for scenario in SCENARIOS}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     began = time.monotonic()
     found = results(keys, set(filter(None, given.tools.split(","))))
     print(f"{found.plain()}\n\ntook {time.monotonic() - began:.0f} s")

@@ -57,7 +57,7 @@ def play(scenario: Scenario, tool: Tool, world: World) -> Outcome:
     """The outcome, also where the tool would not be driven."""
     try:
         return scenario.play(tool, world)
-    except NotDrivenError as reason:
+    except (NotDrivenError, OSError, subprocess.SubprocessError) as reason:
         return Outcome("not driven", str(reason))
 
 
