@@ -122,8 +122,11 @@ class World:
     # What the checks are told.
 
     def set(self, *flags: str) -> None:
-        """`hold-NAME`, `linger-NAME`, `writes-NAME`."""
+        """`hold-NAME`, `linger-NAME`, `writes-NAME`; what a release of before has left lets nobody go."""
         for flag in flags:
+            for task, fifo in self._go.items():
+                if flag.endswith(f"-{task.name}"):
+                    _drain(fifo)
             (self.desk / flag).touch()
 
     def release(self, *tasks: Task) -> None:
@@ -171,6 +174,11 @@ class World:
         self.end_strays()
         for fifo in self._go.values():
             os.close(fifo)
+
+
+def _drain(fifo: int) -> None:
+    with suppress(BlockingIOError):
+        os.read(fifo, 1 << 12)
 
 
 @contextmanager
