@@ -200,7 +200,7 @@ COLUMNS = ("cold", "warm", "edit")
 
 
 def rows(times: Times) -> list[list[str]]:
-    """Medians of the green ones, in seconds."""
+    """Medians of the green ones, and between what they lie, in seconds."""
     names = dict.fromkeys(name for name, _ in times)
     return [[name, *(_median(times.get((name, column))) for column in COLUMNS)] for name in names]
 
@@ -210,7 +210,7 @@ def _median(seconds: list[float] | None) -> str:
         return "–"
     green = [each for each in seconds if not math.isnan(each)]
     missing = f" ({len(seconds) - len(green)} of {len(seconds)} not green)" if len(green) < len(seconds) else ""
-    return (f"{median(green):.2f}" if green else "–") + missing
+    return (f"{median(green):.2f} ({min(green):.2f} to {max(green):.2f})" if green else "–") + missing
 
 
 def measured(rounds: int, there: peers.Peers, progress: Callable[[str], None]) -> Times:
