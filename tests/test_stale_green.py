@@ -14,7 +14,6 @@ from stale_tools import Tool, hotpipe, hotpipe_mutates
 from stale_world import strays, world
 
 Played = Callable[..., Outcome]
-with_the_parallel_gate = pytest.mark.xfail(strict=False, reason="with the parallel gate")
 
 
 @pytest.fixture
@@ -62,7 +61,6 @@ def test_what_is_edited_while_the_hook_runs_is_still_there_after_it(played: Play
     assert is_right(played("d"))
 
 
-@with_the_parallel_gate
 def test_an_unrelated_save_neither_stops_nor_repeats_a_stage(played: Played) -> None:
     """go-task #2715, turborepo #13115."""
     assert is_right(played("e"))
@@ -74,7 +72,6 @@ def test_a_stage_that_triggers_itself_is_named_and_slowed_down(played: Played) -
     assert is_right(played("f"))
 
 
-@with_the_parallel_gate
 @pytest.mark.timeout(180)
 def test_a_stage_that_mutates_does_not_trigger_itself(played: Played) -> None:
     """watchexec #40, tilt #3404, turborepo's watch docs."""
@@ -88,7 +85,6 @@ def test_a_stage_beside_the_one_that_a_save_interrupts_comes_to_its_end(played: 
     assert is_right(played("g"))
 
 
-@with_the_parallel_gate
 def test_a_branch_switch_runs_nothing_on_half_a_tree(played: Played) -> None:
     """node-sass #1614."""
     assert is_right(played("h"))

@@ -50,11 +50,13 @@ class Tree(Protocol):
 
 
 class Setting(NamedTuple):
-    """What a gate works with. `cache` keeps passes on disk (null: nowhere), `usual_ms` says how long stages take."""
+    """What a gate works with. `cache` keeps passes on disk (null: nowhere), `usual_ms` says how long stages take; where
+    the project is a copy, `place` is what it is a copy of."""
 
     processes: Processes
     emit: Emit
     cache: Cache | None = None
+    place: str | None = None
     usual_ms: Mapping[str, float] = {}
 
 
@@ -68,7 +70,7 @@ class Gate:
         self._setting = setting
         self._emit = setting.emit
         self._touches = touches
-        self._memory = Memory(project, setting.cache, setting.emit)
+        self._memory = Memory(project, setting.cache, setting.place, setting.emit)
         graph, triggers = _graph(project.config, setting.usual_ms), _triggers(project.config, touches)
         past = state.Past(graph, triggers, own=_own(project))
         self._state: state.State = state.Idle(past)
