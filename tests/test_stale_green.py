@@ -77,7 +77,7 @@ def test_a_stage_that_mutates_does_not_trigger_itself(played: Played) -> None:
     """watchexec #40, tilt #3404, turborepo's watch docs."""
     outcome = played("f", hotpipe_mutates())
     assert is_right(outcome)
-    assert outcome.runs <= 2, outcome.told
+    assert outcome.runs <= 3, outcome.told  # one that never settles is run three times, and then taken as it is
 
 
 def test_a_stage_beside_the_one_that_a_save_interrupts_comes_to_its_end(played: Played) -> None:
