@@ -153,7 +153,10 @@ def test_each_history_leads_to_its_deed(inputs: tuple[states.Input, ...], deed: 
     [
         (GREEN, ["green"]),
         (GREEN[:3], []),
-        ((StageEnded("lint", "failed"),), ["red"]),
+        ((StageEnded("lint", "failed"),), []),
+        ((StageEnded("lint", "failed"), Confirmed(1, "T1")), ["red"]),
+        ((StageEnded("lint", "failed"), SAVED), ["superseded"]),
+        ((StageEnded("lint", "failed"), Confirmed(1, "T2")), ["superseded"]),
         ((SAVED,), []),
         ((SAVED, StageEnded("lint", "passed")), ["superseded"]),
         ((SAVED, StageEnded("lint", "failed")), ["superseded"]),
@@ -226,7 +229,9 @@ class TestAGraph:
         _, actions = after(StageEnded("lint", "failed"), graph=TWO)
         assert deeds(actions) == [CancelStage("docs")]
         assert verdicts(actions) == []
-        assert verdicts(after(StageEnded("lint", "failed"), StageEnded("docs", "cancelled"), graph=TWO)[1]) == ["red"]
+        failed = (StageEnded("lint", "failed"), StageEnded("docs", "cancelled"))
+        assert deeds(after(*failed, graph=TWO)[1]) == [Confirm(1)]
+        assert verdicts(after(*failed, Confirmed(1, "T1"), graph=TWO)[1]) == ["red"]
 
     def test_or_it_keeps_going_without_those_that_need_what_failed(self) -> None:
         nodes = plan.Node("lint"), plan.Node("types", ("lint",)), plan.Node("test"), plan.Node("docs", ("types",))
@@ -370,19 +375,20 @@ def test_each_trigger_is_touched_as_soon_as_what_it_needs_stands() -> None:
     assert deeds(after_some()[1]) == [Confirm(1), StartStage(1, "lint")]
     assert deeds(after_some(*EARLY[:1])[1]) == [Touch(1, "T1", (Due("docs"),))]
     assert deeds(after_some(*EARLY, LINTED, Confirmed(2, "T1"))[1]) == [Touch(1, "T1", (Due("web"),))]
-    assert verdicts(after_some(*FAILED_LATE)[1]) == ["red"]
+    assert verdicts(after_some(*FAILED_LATE, Confirmed(3, "T1"))[1]) == ["red"]
 
 
 def test_a_red_run_touches_the_triggers_of_those_that_do_not_need_what_failed() -> None:
     late = (LINTED, StageEnded("test", "failed"), Confirmed(1, "T1"), Touched(1, ("docs",)))
-    _, actions = after_some(*late)
-    assert deeds(actions) == [Confirm(2)]
-    assert deeds(after_some(*late, Confirmed(2, "T1"))[1]) == [Touch(1, "T1", (Due("web"),))]
+    assert deeds(after_some(*late)[1]) == [Confirm(2)]
+    _, actions = after_some(*late, Confirmed(2, "T1"))
+    assert (verdicts(actions), deeds(actions)) == (["red"], [Touch(1, "T1", (Due("web"),))])
 
 
 def test_a_red_run_has_one_verdict_whatever_becomes_of_its_triggers() -> None:
-    failed = (LINTED, StageEnded("test", "failed"), Confirmed(1, "T1"))
-    for answer in (Touched(1, ("web", "docs")), Disturbed(1), TouchFailed(1, "", ""), SAVED, Requested("T1")):
+    failed = (LINTED, StageEnded("test", "failed"), Confirmed(1, "T1"), Touched(1, ("docs",)), Confirmed(2, "T1"))
+    assert verdicts(after_some(*failed)[1]) == ["red"]
+    for answer in (Touched(1, ("web",)), Disturbed(1), TouchFailed(1, "", ""), SAVED, Requested("T1")):
         assert verdicts(after_some(*failed, answer)[1]) == []
 
 
@@ -391,10 +397,9 @@ def test_a_trigger_that_cannot_be_written_early_is_tried_again_at_the_end_and_to
     _, actions = after_some(*early)
     assert warnings(actions) == ["trigger.unwritable"]
     assert deeds(actions) == []
-    state, actions = after_some(*early, StageEnded("lint", "failed"))
-    assert (verdicts(actions), deeds(actions)) == (["red"], [Confirm(2)])
     state, actions = after_some(*early, StageEnded("lint", "failed"), Confirmed(2, "T1"))
     assert isinstance(state, Untouched)
+    assert verdicts(actions) == ["red"]
     assert deeds(actions) == [Wake(4.0 + cycle.RETRY_S)]
     retried = (*early, StageEnded("lint", "failed"), Confirmed(2, "T1"), Woken(), Confirmed(3, "T1"))
     assert deeds(after_some(*retried)[1]) == [Touch(1, "T1", (Due("docs"),))]

@@ -12,7 +12,7 @@ passed on T, nothing that concerns such a stage was written since it began (not 
 after its end found T on disk. The loop writes the triggers in the same breath in which the watcher says that nothing
 has happened since; else it answers `Disturbed`. One thing is let pass: a file that comes and goes within one burst of
 events (`tree/settle.py`) is taken for a scratch file of the stage's own; without that, tests that make one could never
-be green. Nor is there a stale red: a failure is said at once, and the stages that a change concerns run again.
+be green. Nor is there a stale red: that a stage has failed is said at once, that the run is red only after such a sweep.
 
 One run is for one tree. A change ends it, and begins the next; but only stages that the change concerns are cancelled
 and run again. The others go on, and verdicts that stand are kept. The exception is a stage that mutates: what changes
@@ -164,9 +164,7 @@ class _Step(Struct):
         return Running(past, run)
 
     def conclude(self, past: Past, run: Run) -> State:
-        """All stages are over."""
-        if run.failed and run.told is None:
-            run = self.tell(run, "red")
+        """All stages are over: it is to be seen whether their verdicts stand."""
         if run.sweep is not None:
             return Running(past, run)
         due = triggers.due(past.triggers, past.graph.stages, past.passed)
@@ -420,7 +418,9 @@ def _confirmed(state: State, given: Confirmed, deciding: _Step) -> State:
     past = _vouched(past, run, deciding)
     due = triggers.due(past.triggers, past.graph.stages, past.passed)
     if _stands(past, run) and run.told is None:
-        return deciding.touch(past, run)
+        if not run.failed:
+            return deciding.touch(past, run)
+        run = deciding.tell(run, "red")
     if any(each.server not in run.tried for each in due):
         return deciding.touch(past, run)
     return deciding.proceed(past, run)
