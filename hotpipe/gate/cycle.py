@@ -12,7 +12,7 @@ passed on T, nothing that concerns such a stage was written since it began (not 
 after its end found T on disk. The loop writes the triggers in the same breath in which the watcher says that nothing
 has happened since; else it answers `Disturbed`. One thing is let pass: a file that comes and goes within one burst of
 events (`tree/settle.py`) is taken for a scratch file of the stage's own; without that, tests that make one could never
-be green. Nor is there a stale red: that a stage has failed is said at once, that the run is red only after such a sweep.
+be green. Nor is there a stale red: that a stage has failed is said at once, that the run is red after such a sweep.
 
 One run is for one tree. A change ends it, and begins the next; but only stages that the change concerns are cancelled
 and run again. The others go on, and verdicts that stand are kept. The exception is a stage that mutates: what changes
@@ -381,10 +381,7 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
         case Running(past, run) | Touching(past, run):
             run = _after_end(past, run, given)
             if given.stage in run.failed - state.run.failed:
-                # One that mutates goes on while what it needs runs again on what it wrote.
-                run = deciding.shake(run, plan.with_dependents(past.graph, (given.stage,)) - {given.stage})
-            if past.graph.fail_fast and given.stage in run.failed - state.run.failed:
-                run = deciding.fail_fast(past, run, given.stage)
+                run = _after_failure(past, run, given.stage, deciding)
             return deciding.proceed(past, run)
         case Superseded(past, run, tree):
             run = _after_end(past, run, given)
@@ -393,6 +390,14 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
             return Stopping(past, left - {given.stage}) if left - {given.stage} else Over(past)
         case _:
             return state
+
+
+def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> Run:
+    # One that mutates goes on while what it needs runs again on what it wrote.
+    needing = plan.with_dependents(past.graph, (stage,)) - {stage}
+    if not needing.isdisjoint(run.working | run.passed):
+        run = deciding.shake(run, needing)
+    return deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
 
 
 def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
