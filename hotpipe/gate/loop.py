@@ -107,6 +107,7 @@ class Gate:
 
     async def run(self, tree: Tree) -> None:
         """Work until stopped; what is told after that is not heard."""
+        Listed.tidy(self._project.root)
         async with self._send, self._inbox, anyio.create_task_group() as tasks:
             await anyio.to_thread.run_sync(self._memory.fill, dict(tree.entries), abandon_on_cancel=True)
             async for given in self._inbox:

@@ -41,6 +41,8 @@ class Memory:
     def reconfigure(self, project: Project, files: Mapping[str, File]) -> None:
         """Other stages, perhaps, in the tree of these files."""
         self._project = project
+        if self._cache is not None:
+            self._cache.resize(project.config.gate.cache_size)
         self._keys = Keys(project.root, os.environ, self._place)
         self._inputs = Inputs({stage.inputs for stage in self._stages.values()})
         self.fill(files)
