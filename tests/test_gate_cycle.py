@@ -251,7 +251,7 @@ class TestAGraph:
         assert isinstance(state, Touching)
 
     def test_a_flaky_pass_is_never_remembered(self) -> None:
-        _, actions = after(LINTED, StageEnded("test", "passed", flaky=True), Confirmed(1, "T1"))
+        _, actions = after(LINTED, StageEnded("test", "passed", doubtful=True), Confirmed(1, "T1"))
         assert [a for a in actions if isinstance(a, Vouch)] == [Vouch(frozenset({"lint"}))]
 
     def test_what_is_remembered_is_not_started_and_needs_no_job(self) -> None:
@@ -319,7 +319,7 @@ class TestMutating:
 class TestWhatIsInQuestion:
     def test_what_no_file_in_question_concerns_is_spared(self) -> None:
         _, actions = step(Idle(Past(TWO)), Requested("T1", changed=frozenset({"a.py"})), 0.0)
-        assert deeds(actions) == [Spare(1, "docs"), StartStage(1, "lint", frozenset({"a.py"}))]
+        assert deeds(actions) == [Spare(1, "docs"), StartStage(1, "lint", frozenset({"a.py"}), in_question=True)]
 
     def test_of_an_empty_list_nothing_is_concerned(self) -> None:
         _, actions = step(Idle(Past(TWO)), Requested("T1", changed=frozenset()), 0.0)

@@ -152,7 +152,8 @@ class _Step(Struct):
         free = past.graph.jobs - len(run.working) - len(run.dying)
         chosen = plan.ready(past.graph, waiting & run.missed, run.passed)[: max(free, 0)]
         for stage in chosen:
-            self.actions.append(StartStage(run.number, stage, past.changed.get(stage) or None))
+            changed = past.changed.get(stage) or None
+            self.actions.append(StartStage(run.number, stage, changed, in_question=stage in past.in_question))
         past = replace(past, again=past.again.difference(chosen))
         return past, replace(run, working=run.working.union(chosen), ran=run.ran.union(chosen))
 
@@ -342,7 +343,7 @@ def _only(past: Past, paths: frozenset[str]) -> Past:
     """Nothing but these files is in question: what they do not concern counts as passed."""
     spared = past.graph.stages - plan.concerned(past.graph, paths)
     changed = {name: plan.own(node, paths) for name, node in past.graph.nodes.items()}
-    return replace(past, passed=past.passed | spared, spared=spared, changed=changed)
+    return replace(past, passed=past.passed | spared, spared=spared, changed=changed, in_question=past.graph.stages)
 
 
 def _reconfigured(state: State, given: Reconfigured, deciding: _Step) -> State:
@@ -407,7 +408,7 @@ def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
         return replace(run, dying=run.dying - stage)
     run = replace(run, working=run.working - stage)
     is_good = given.status == "passed"
-    if is_good and not given.flaky:
+    if is_good and not given.doubtful:
         return replace(run, passed=run.passed | stage)
     if is_good or past.graph.nodes[given.stage].allow_failure:
         return replace(run, passed=run.passed | stage, doubtful=run.doubtful | stage)
@@ -507,11 +508,11 @@ def _noted(past: Past, paths: tuple[str, ...]) -> Past:
 def _without(past: Past, stages: frozenset[str]) -> Past:
     """The past without the verdicts of these stages: the next pass looks at all of their inputs."""
     changed = {name: paths for name, paths in past.changed.items() if name not in stages}
-    kept = {"passed": past.passed - stages, "failed": past.failed - stages, "spared": past.spared - stages}
+    kept = {key: getattr(past, key) - stages for key in ("passed", "failed", "spared", "in_question")}
     return replace(past, changed=changed, **kept)
 
 
 def _passed(past: Past, stages: frozenset[str]) -> Past:
     """The past after these stages have passed, and that stands."""
     changed = past.changed | dict.fromkeys(stages, frozenset[str]())
-    return replace(past, passed=past.passed | stages, changed=changed)
+    return replace(past, passed=past.passed | stages, changed=changed, in_question=past.in_question - stages)

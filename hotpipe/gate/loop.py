@@ -128,7 +128,7 @@ class Gate:
                 return given
             case _Ended(work):
                 self._memory.ended(work.name, work.key, work.record)
-                return state.StageEnded(work.name, work.record.status, work.record.flaky)
+                return state.StageEnded(work.name, work.record.status, work.record.flaky or work.is_part)
             case _Reload():
                 return self._reloaded(given, tree)
             case _:
@@ -197,11 +197,15 @@ class Gate:
 
     def _start(self, start: state.StartStage, tree: Tree, tasks: TaskGroup) -> None:
         name, project = start.stage, self._project
-        stage, paths = project.config.stage[name], self._memory.files(name, start.changed)
+        stage = project.config.stage[name]
+        # A script may read the list unseen: then it gets all, so that its pass is one on all.
+        is_part = start.in_question and command.looks_at_part(stage)
+        paths = self._memory.files(name, start.changed if is_part or not start.in_question else None)
         listed = Listed(project.root, name, command.relative_to(stage.cwd, paths))
         job = command.job(project, name, start.run, paths, listed.path)
         work = self._works[name] = Work(project.root, name, stage, self._setting.processes, self._emit)
         work.key = None if stage.mutates else self._memory.key(name)
+        work.is_part = is_part
         work.begin(job, start.run)
         tasks.start_soon(self._work, work, job, listed, tree)
 
