@@ -311,6 +311,15 @@ class TestMutating:
         assert deeds(after(SAVED, StageEnded("lint", "cancelled"), graph=self.GRAPH)[1]) == [StartStage(1, "lint")]
         assert deeds(after(LINTED, SAVED, graph=self.GRAPH)[1]) == [StartStage(1, "lint")]
 
+    def test_its_pass_ends_when_what_it_needs_fails_on_what_it_wrote(self) -> None:
+        graph = abreast(plan.Node("lint"), plan.Node("fmt", ("lint",), mutates=True), fail_fast=False)
+        passed = (LINTED, SAVED, StageEnded("fmt", "passed"), Confirmed(1, "T2"), Touched(1, ("web",)))
+        triggers = (Trigger("web", needs=("fmt",)),)
+        state, _ = after(*passed, graph=graph, triggers=triggers)
+        assert state.past.passed == {"fmt"}
+        state, _ = after(*passed, StageEnded("lint", "failed"), graph=graph, triggers=triggers)
+        assert state.past.passed == frozenset()
+
     def test_afterwards_a_change_is_a_change(self) -> None:
         _, actions = after(LINTED, StageEnded("fmt", "passed"), SAVED, graph=self.GRAPH)
         assert deeds(actions) == [CancelStage("test")]

@@ -382,7 +382,7 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
         case Running(past, run) | Touching(past, run):
             run = _after_end(past, run, given)
             if given.stage in run.failed - state.run.failed:
-                run = _after_failure(past, run, given.stage, deciding)
+                past, run = _after_failure(past, run, given.stage, deciding)
             return deciding.proceed(past, run)
         case Superseded(past, run, tree):
             run = _after_end(past, run, given)
@@ -393,12 +393,12 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
             return state
 
 
-def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> Run:
-    # One that mutates goes on while what it needs runs again on what it wrote.
+def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> tuple[Past, Run]:
+    # One that mutates goes on, and may even have passed, while what it needs runs again on what it wrote.
     needing = plan.with_dependents(past.graph, (stage,)) - {stage}
     if not needing.isdisjoint(run.working | run.passed):
-        run = deciding.shake(run, needing)
-    return deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
+        past, run = _without(past, needing), deciding.shake(run, needing)
+    return past, deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
 
 
 def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
