@@ -164,10 +164,13 @@ class _Session:
         self._warnings = place.warnings()
 
     def _setting(self) -> GateSetting:
-        project, folder = self.job.project, self.job.cache
-        size = project.config.gate.cache_size
-        cache = Cache(os.path.join(project.root, folder), size, self.bus.emit) if folder else None
-        return GateSetting(self.processes, self.bus.emit, cache, self.history.medians())
+        project, usual_ms = self.job.project, self.history.medians()
+        if not self.job.cache:
+            return GateSetting(self.processes, self.bus.emit, usual_ms=usual_ms)
+        folder = os.path.join(project.root, self.job.cache)
+        cache = Cache(folder, project.config.gate.cache_size, self.bus.emit)
+        place = os.path.dirname(os.path.dirname(folder))  # whose cache it is
+        return GateSetting(self.processes, self.bus.emit, cache, place, usual_ms)
 
     async def open_control(self, tasks: TaskGroup) -> None:
         """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""

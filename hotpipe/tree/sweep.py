@@ -51,6 +51,8 @@ class Snapshot:
         self._anchors: set[str] = set()
         self._changed: set[str] = set()
         self._touched: set[str] = set()
+        self._remembered: dict[str, Entry] = {}
+        self.reads = 0  # of files, so far
         self._rules = self._rule_marks()
         self._obeyed: dict[str, _Marks] = {}
         self._listed: dict[str, Stat] = {}  # a folder's own stamps when `_glance` found all its names known
@@ -65,6 +67,10 @@ class Snapshot:
         ours, theirs = self.entries.copy(), other.entries.copy()
         prints = ({(path, entry.fingerprint) for path, entry in entries.items()} for entries in (ours, theirs))
         return tuple(sorted({path for path, _ in set.symmetric_difference(*prints)}))
+
+    def remember(self, entries: dict[str, Entry]) -> None:
+        """What an earlier snapshot read: files that are still as they were then need not be read."""
+        self._remembered = entries
 
     def without_files(self) -> list[str]:
         """The roots in which there is nothing that counts."""
@@ -297,7 +303,10 @@ class Snapshot:
         known = self.entries.get(path)
         if known is not None and known.stat == found and not known.racy:
             return
-        entry = identity.read(self.root, path)
+        entry = self._remembered.pop(path, None)
+        if entry is None or entry.stat != found:
+            entry = identity.read(self.root, path)
+            self.reads += 1
         if entry is None:
             self._forget_file(path)
             return
