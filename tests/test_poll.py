@@ -130,8 +130,8 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def write_config(root: Path, poll: str) -> None:
-    (root / "hotpipe.toml").write_text(f'[watch]\npoll = "{poll}"\n[stage.ok]\nrun = "true"\n')
+def write_config(root: Path, poll: str, more: str = "") -> None:
+    (root / "hotpipe.toml").write_text(f'[watch]\npoll = "{poll}"\n[stage.ok]\nrun = "true"\n{more}')
 
 
 def save(root: Path) -> None:
@@ -203,7 +203,7 @@ def test_always_opens_no_inotify_and_the_others_do(project: Path, start: Start, 
 def test_a_changed_configuration_is_noticed_without_events_too(project: Path, start: Start) -> None:
     running = start(project, "gate")
     running.until("run.finished", status="green")
-    write_config(project, "always", more='[stage.two]\nrun = "true"\n')
+    write_config(project, "always", '[stage.two]\nrun = "true"\n')
     running.until("config.reloaded")
     running.until("stage.finished", stage="two", status="passed")
 
