@@ -205,7 +205,8 @@ class TestBesideOthers:
         assert "theirs" in done.stderr
         assert "✓" not in done.stdout + done.stderr
         script(repository.path / ".git/hooks/pre-commit.before-hotpipe", "exit 0")
-        assert "✓ one" in repository.attempt("commit", "--allow-empty", "-m", "y").stderr
+        repository.stage({"file": "x"})
+        assert "✓ one" in repository.attempt("commit", "-m", "y").stderr
         script(repository.path / ".git/hooks/pre-commit.before-hotpipe", text.decode().partition("\n")[2].strip())
         hook(repository, "uninstall")
         assert earlier.read_bytes() == text

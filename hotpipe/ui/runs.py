@@ -121,7 +121,7 @@ class RunLines:
         took = words.duration(event.took_ms)
         if event.status == "green":
             verdict = f"{self._style.paint('✓ green', 'green')} in {took}"
-            yield f"{verdict}{self._remarks(run)}{self._servers.already_serving(run)}"
+            yield f"{verdict}{self._spared(run)}{self._remarks(run)}{self._servers.already_serving(run)}"
             return
         yield from failures(run, self._style)
         blame = ", ".join(map(words.blame, run.failures()))
@@ -133,6 +133,11 @@ class RunLines:
         told = [f"{words.blame(stage)} (allowed)" for stage in run.allowed()]
         told += [f"{stage.name} flaky" for stage in run.flaky()]
         return f"{self._dot}{self._style.paint(', '.join(told), 'yellow')}" if told else ""
+
+    def _spared(self, run: RunView) -> str:
+        """What was not asked about: a green run is no word on it."""
+        names = [stage.name for stage in run.stages.values() if stage.status == "skipped"]
+        return f"{self._dot}{self._style.paint(f'{words.listed(names)} skipped', 'dim')}" if names else ""
 
 
 def _came_to(status: StageStatus) -> StageStatus:
