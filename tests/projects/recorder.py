@@ -7,9 +7,10 @@ import json
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 listed = os.environ.get("HOTPIPE_CHANGED_FILES")
-note = {"args": sys.argv[1:], "listed": os.fsdecode(open(listed, "rb").read()) if listed else None}
+note = {"args": sys.argv[1:], "listed": os.fsdecode(Path(listed).read_bytes()) if listed else None}
 with open(os.environ["SEEN"], "a", encoding="ascii") as seen:
     seen.write(json.dumps(note) + "\n")
 for path in sys.argv[1:]:
