@@ -18,9 +18,14 @@ PATIENCE_S = 60
 async def test_who_waits_for_a_sweep_when_the_watcher_is_replaced_gets_the_word_of_the_next(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a").write_text("x")
-    changes: list[Change] = []
-    watched = Watched(str(tmp_path), Watching(Watch(), ()), changes.append, lambda _: None)
-    found, told = threading.Event(), anyio.Event()
+    (tmp_path / "no-more").write_text("x")
+
+    def changed(change: Change) -> None:
+        if "no-more" in change.delta.changed:
+            replaced.set()
+
+    watched = Watched(str(tmp_path), Watching(Watch(), ()), changed, lambda _: None)
+    found, told, replaced = threading.Event(), anyio.Event(), anyio.Event()
 
     def endless(*_: object) -> set[str]:
         assert found.wait(PATIENCE_S)
@@ -38,9 +43,8 @@ async def test_who_waits_for_a_sweep_when_the_watcher_is_replaced_gets_the_word_
             first.snapshot.differing = endless  # type: ignore[method-assign]
             tasks.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
-            watched.reconfigure(Watching(Watch(ignore=("b",)), ()))
-            while watched._turn.watcher is first:
-                await anyio.sleep(0.001)
+            watched.reconfigure(Watching(Watch(paths=("src",)), ()))
+            await replaced.wait()
             found.set()
             await told.wait()
             tasks.cancel_scope.cancel()
