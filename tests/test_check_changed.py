@@ -265,6 +265,15 @@ class TestTheGatesPart:
         assert statuses(check(repository.path, "--staged", "--json")) == {"one": "cached"}
         assert statuses(check(repository.path, "--staged", "--no-cache", "--json")) == {"one": "passed"}
 
+    def test_a_pass_on_some_files_is_not_taken_for_one_on_all(self, repository: Repository) -> None:
+        config = '[stage.one]\nrun = "! grep bad {changed}"\ninputs = ["*.txt"]\n'
+        repository.commit({"hotpipe.toml": config, ".gitignore": ".hotpipe/\n", "a.txt": "bad", "b.txt": "x"})
+        repository.write({"b.txt": "y"})
+        repository.git("add", "-A")
+        assert statuses(check(repository.path, "--staged", "--json")) == {"one": "passed"}
+        assert statuses(check(repository.path, "--changed-since", "HEAD", "--json")) == {"one": "passed"}
+        assert statuses(check(repository.path, "--json")) == {"one": "failed"}
+
     def test_keep_going_runs_what_does_not_need_the_failed_stage(self, tmp_path: Path) -> None:
         text = '[stage.bad]\nrun = "false"\n[stage.after]\nrun = "true"\n[stage.free]\nrun = "sleep 0.2"\nneeds = []\n'
         (tmp_path / "hotpipe.toml").write_text(text)

@@ -117,13 +117,16 @@ class Work:
                 return
 
     async def _attempt(self, job: Job) -> None:
-        """All batches, as xargs(1): a failure does not keep the next one from being looked at."""
+        """All batches, as xargs(1): a failure does not keep the next one from being looked at. Without time for each of
+        them it is no pass, even if all that have been run have passed."""
         self.record.status, self.record.exit_code = "passed", 0
         self.record.findings.clear()
         deadline = _deadline(self.stage.timeout)
         for command in job.commands:
-            if not self.is_cancelled and anyio.current_time() < deadline:
+            if anyio.current_time() < deadline and not self.is_cancelled:
                 await self._batch(command, deadline)
+            elif self.record.status == "passed":
+                self.record.status, self.record.exit_code = "timed_out", None
 
     async def _batch(self, command: Command, deadline: float) -> None:
         finder = Finder(self._root, self.stage.cwd)
