@@ -28,9 +28,10 @@ from hotpipe.tree import mounts
 from hotpipe.tree.git import Hold
 from hotpipe.tree.identity import Entry
 from hotpipe.tree.ignore import Ignore
-from hotpipe.tree.inotify import Inotify, Suspect
+from hotpipe.tree.inotify import Inotify
 from hotpipe.tree.poll import AGAIN_S, SURVEY_S, Look, Mode, Polled, measured
 from hotpipe.tree.settle import Burst
+from hotpipe.tree.suspect import Suspect
 from hotpipe.tree.sweep import Delta, Folders, Snapshot
 
 _SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
