@@ -15,7 +15,7 @@ from hotpipe.config.model import Stage
 from hotpipe.events import Emit, StageFinished, StageOutput
 from hotpipe.gate.cache import Cache, Entry
 from hotpipe.gate.key import Keys
-from hotpipe.gate.stage import Record, found, told
+from hotpipe.gate.record import Record, found, told
 from hotpipe.tree.identity import Entry as File
 from hotpipe.tree.inputs import Inputs
 
@@ -38,6 +38,7 @@ class Memory:
     def reconfigure(self, project: Project, files: Mapping[str, File]) -> None:
         """Other stages, perhaps, in the tree of these files."""
         self._project = project
+        self._needs = project.config.needs()
         self._keys = Keys(project.root, os.environ)
         self._inputs = Inputs({stage.inputs for stage in self._stages.values()})
         self.fill(files)
@@ -67,7 +68,7 @@ class Memory:
         """The key of a stage in the tree as it is."""
         if name not in self._memo:
             stage = self._stages[name]
-            needs = [self.key(need) for need in self._project.config.needs()[name]]
+            needs = [self.key(need) for need in self._needs[name]]
             self._memo[name] = self._keys.key(name, stage, self._inputs.identity(stage.inputs), needs)
         return self._memo[name]
 

@@ -9,7 +9,7 @@ Invariant: every folder is under watch before it is listed, so nothing can appea
 
 import os
 import stat
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from hotpipe.tree import identity
@@ -53,12 +53,17 @@ class Snapshot:
         self._touched: set[str] = set()
         self._rules = self._rule_marks()
         self._obeyed: dict[str, _Marks] = {}
+        self._earlier: Mapping[str, Entry] = {}
         self._listed: dict[str, Stat] = {}  # a folder's own stamps when `_glance` found all its names known
 
     @property
     def tree(self) -> str:
         """The id of the tree as far as it is known."""
         return identity.tree_id(self._total)
+
+    def know(self, files: Mapping[str, Entry]) -> None:
+        """What somebody else has just read need not be read again by the first refresh, if its stamps are the same."""
+        self._earlier = files
 
     def differing_from(self, other: "Snapshot") -> tuple[str, ...]:
         """The paths that only one of the two has, or that were not the same when each was last read."""
@@ -96,6 +101,7 @@ class Snapshot:
         for path in _outermost(self._widened(suspects)):
             self._refresh(path)
         self._anchor()
+        self._earlier = {}
         return Delta(tuple(sorted(self._changed)), tuple(sorted(self._touched - self._changed)))
 
     def is_quick(self, suspects: Collection[str]) -> bool:
@@ -297,7 +303,9 @@ class Snapshot:
         known = self.entries.get(path)
         if known is not None and known.stat == found and not known.racy:
             return
-        entry = identity.read(self.root, path)
+        entry = self._earlier.get(path)
+        if entry is None or entry.racy or entry.stat != found:
+            entry = identity.read(self.root, path)
         if entry is None:
             self._forget_file(path)
             return
