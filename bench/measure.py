@@ -176,7 +176,8 @@ class Report:
 
 def machine() -> str:
     """Where the figures come from."""
-    return f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    release = ".".join(platform.release().split(".")[:2])
+    return f"{platform.system()} {release}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
 
 
 def load() -> str:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -39,7 +39,6 @@ from hotpipe.reload import Reload
 from hotpipe.server.opening import Opened, open_sockets
 from hotpipe.server.servers import Servers
 from hotpipe.tree.glances import Glances
-from hotpipe.tree.identity import Entry
 from hotpipe.tree.watched import Watched, Watching
 from hotpipe.tree.watcher import Change
 from hotpipe.ui import systemd
@@ -60,7 +59,7 @@ class Job:
 
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
-    absolute; empty: nothing is remembered, and nothing that was is believed. `files` have just been read.
+    absolute; empty: nothing is remembered, and nothing that was is believed.
     """
 
     project: Project
@@ -72,7 +71,6 @@ class Job:
     ends: frozenset[str] = field(default_factory=frozenset)
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
-    files: Mapping[str, Entry] = field(default_factory=dict)
 
     def check(self, config: Config, path: str) -> None:
         """Raises UsageError where the configuration gives it nothing to do."""
@@ -159,8 +157,6 @@ class _Session:
         self.history = History(os.path.join(root, FOLDER))
         self._gate = Gate(job.project, triggers if job.touch else {}, self._setting()) if job.gate else None
         self._watched = Watched(root, _watching(job.project), self._changed, bus.emit) if job.gate else None
-        if self._watched is not None:
-            self._watched.know(job.files)
         self._glances = Glances(root, config.watch.paths, configured.ignore(job.project), self._written)
         tree = self._watched or self._glances
         self._servers = Servers(job.project, place.opened, self.processes, bus.emit, tree)
@@ -170,10 +166,13 @@ class _Session:
         self._warnings = place.warnings()
 
     def _setting(self) -> GateSetting:
-        project, folder = self.job.project, self.job.cache
-        size = project.config.gate.cache_size
-        cache = Cache(os.path.join(project.root, folder), size, self.bus.emit) if folder else None
-        return GateSetting(self.processes, self.bus.emit, cache, self.history.medians())
+        project, usual_ms = self.job.project, self.history.medians()
+        if not self.job.cache:
+            return GateSetting(self.processes, self.bus.emit, usual_ms=usual_ms)
+        folder = os.path.join(project.root, self.job.cache)
+        cache = Cache(folder, project.config.gate.cache_size, self.bus.emit)
+        place = os.path.dirname(os.path.dirname(folder))  # whose cache it is
+        return GateSetting(self.processes, self.bus.emit, cache, place, usual_ms)
 
     async def open_control(self, tasks: TaskGroup) -> None:
         """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""

@@ -153,7 +153,10 @@ def test_each_history_leads_to_its_deed(inputs: tuple[states.Input, ...], deed: 
     [
         (GREEN, ["green"]),
         (GREEN[:3], []),
-        ((StageEnded("lint", "failed"),), ["red"]),
+        ((StageEnded("lint", "failed"),), []),
+        ((StageEnded("lint", "failed"), Confirmed(1, "T1")), ["red"]),
+        ((StageEnded("lint", "failed"), SAVED), ["superseded"]),
+        ((StageEnded("lint", "failed"), Confirmed(1, "T2")), ["superseded"]),
         ((SAVED,), []),
         ((SAVED, StageEnded("lint", "passed")), ["superseded"]),
         ((SAVED, StageEnded("lint", "failed")), ["superseded"]),
@@ -226,7 +229,9 @@ class TestAGraph:
         _, actions = after(StageEnded("lint", "failed"), graph=TWO)
         assert deeds(actions) == [CancelStage("docs")]
         assert verdicts(actions) == []
-        assert verdicts(after(StageEnded("lint", "failed"), StageEnded("docs", "cancelled"), graph=TWO)[1]) == ["red"]
+        failed = (StageEnded("lint", "failed"), StageEnded("docs", "cancelled"))
+        assert deeds(after(*failed, graph=TWO)[1]) == [Confirm(1)]
+        assert verdicts(after(*failed, Confirmed(1, "T1"), graph=TWO)[1]) == ["red"]
 
     def test_or_it_keeps_going_without_those_that_need_what_failed(self) -> None:
         nodes = plan.Node("lint"), plan.Node("types", ("lint",)), plan.Node("test"), plan.Node("docs", ("types",))
@@ -246,7 +251,7 @@ class TestAGraph:
         assert isinstance(state, Touching)
 
     def test_a_flaky_pass_is_never_remembered(self) -> None:
-        _, actions = after(LINTED, StageEnded("test", "passed", flaky=True), Confirmed(1, "T1"))
+        _, actions = after(LINTED, StageEnded("test", "passed", doubtful=True), Confirmed(1, "T1"))
         assert [a for a in actions if isinstance(a, Vouch)] == [Vouch(frozenset({"lint"}))]
 
     def test_what_is_remembered_is_not_started_and_needs_no_job(self) -> None:
@@ -306,6 +311,15 @@ class TestMutating:
         assert deeds(after(SAVED, StageEnded("lint", "cancelled"), graph=self.GRAPH)[1]) == [StartStage(1, "lint")]
         assert deeds(after(LINTED, SAVED, graph=self.GRAPH)[1]) == [StartStage(1, "lint")]
 
+    def test_its_pass_ends_when_what_it_needs_fails_on_what_it_wrote(self) -> None:
+        graph = abreast(plan.Node("lint"), plan.Node("fmt", ("lint",), mutates=True), fail_fast=False)
+        passed = (LINTED, SAVED, StageEnded("fmt", "passed"), Confirmed(1, "T2"), Touched(1, ("web",)))
+        triggers = (Trigger("web", needs=("fmt",)),)
+        state, _ = after(*passed, graph=graph, triggers=triggers)
+        assert state.past.passed == {"fmt"}
+        state, _ = after(*passed, StageEnded("lint", "failed"), graph=graph, triggers=triggers)
+        assert state.past.passed == frozenset()
+
     def test_afterwards_a_change_is_a_change(self) -> None:
         _, actions = after(LINTED, StageEnded("fmt", "passed"), SAVED, graph=self.GRAPH)
         assert deeds(actions) == [CancelStage("test")]
@@ -314,7 +328,7 @@ class TestMutating:
 class TestWhatIsInQuestion:
     def test_what_no_file_in_question_concerns_is_spared(self) -> None:
         _, actions = step(Idle(Past(TWO)), Requested("T1", changed=frozenset({"a.py"})), 0.0)
-        assert deeds(actions) == [Spare(1, "docs"), StartStage(1, "lint", frozenset({"a.py"}))]
+        assert deeds(actions) == [Spare(1, "docs"), StartStage(1, "lint", frozenset({"a.py"}), in_question=True)]
 
     def test_of_an_empty_list_nothing_is_concerned(self) -> None:
         _, actions = step(Idle(Past(TWO)), Requested("T1", changed=frozenset()), 0.0)
@@ -370,19 +384,20 @@ def test_each_trigger_is_touched_as_soon_as_what_it_needs_stands() -> None:
     assert deeds(after_some()[1]) == [Confirm(1), StartStage(1, "lint")]
     assert deeds(after_some(*EARLY[:1])[1]) == [Touch(1, "T1", (Due("docs"),))]
     assert deeds(after_some(*EARLY, LINTED, Confirmed(2, "T1"))[1]) == [Touch(1, "T1", (Due("web"),))]
-    assert verdicts(after_some(*FAILED_LATE)[1]) == ["red"]
+    assert verdicts(after_some(*FAILED_LATE, Confirmed(3, "T1"))[1]) == ["red"]
 
 
 def test_a_red_run_touches_the_triggers_of_those_that_do_not_need_what_failed() -> None:
     late = (LINTED, StageEnded("test", "failed"), Confirmed(1, "T1"), Touched(1, ("docs",)))
-    _, actions = after_some(*late)
-    assert deeds(actions) == [Confirm(2)]
-    assert deeds(after_some(*late, Confirmed(2, "T1"))[1]) == [Touch(1, "T1", (Due("web"),))]
+    assert deeds(after_some(*late)[1]) == [Confirm(2)]
+    _, actions = after_some(*late, Confirmed(2, "T1"))
+    assert (verdicts(actions), deeds(actions)) == (["red"], [Touch(1, "T1", (Due("web"),))])
 
 
 def test_a_red_run_has_one_verdict_whatever_becomes_of_its_triggers() -> None:
-    failed = (LINTED, StageEnded("test", "failed"), Confirmed(1, "T1"))
-    for answer in (Touched(1, ("web", "docs")), Disturbed(1), TouchFailed(1, "", ""), SAVED, Requested("T1")):
+    failed = (LINTED, StageEnded("test", "failed"), Confirmed(1, "T1"), Touched(1, ("docs",)), Confirmed(2, "T1"))
+    assert verdicts(after_some(*failed)[1]) == ["red"]
+    for answer in (Touched(1, ("web",)), Disturbed(1), TouchFailed(1, "", ""), SAVED, Requested("T1")):
         assert verdicts(after_some(*failed, answer)[1]) == []
 
 
@@ -391,10 +406,9 @@ def test_a_trigger_that_cannot_be_written_early_is_tried_again_at_the_end_and_to
     _, actions = after_some(*early)
     assert warnings(actions) == ["trigger.unwritable"]
     assert deeds(actions) == []
-    state, actions = after_some(*early, StageEnded("lint", "failed"))
-    assert (verdicts(actions), deeds(actions)) == (["red"], [Confirm(2)])
     state, actions = after_some(*early, StageEnded("lint", "failed"), Confirmed(2, "T1"))
     assert isinstance(state, Untouched)
+    assert verdicts(actions) == ["red"]
     assert deeds(actions) == [Wake(4.0 + cycle.RETRY_S)]
     retried = (*early, StageEnded("lint", "failed"), Confirmed(2, "T1"), Woken(), Confirmed(3, "T1"))
     assert deeds(after_some(*retried)[1]) == [Touch(1, "T1", (Due("docs"),))]

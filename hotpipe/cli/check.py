@@ -47,15 +47,13 @@ class _Asked:
 
     def run(self, part: Project, face: Face, changed: tuple[str, ...] | None, cache: str = CACHE) -> int:
         """Run it: at once, where nothing has to run; else in the loop, which takes its time to load."""
-        read = straight.Read({})
         if not (self.trigger or self.no_cache or "NOTIFY_SOCKET" in os.environ):
             found = straight.check(part, cache, None if changed is None else frozenset(changed))
-            if isinstance(found, straight.Said):
-                return _said(found.events, part, face)
-            read = found
+            if found is not None:
+                return _said(found, part, face)
         from hotpipe import app
 
-        job = app.Job(part, face, gate=True, ends=_ENDS, touch=self.trigger, changed=changed, files=read.files)
+        job = app.Job(part, face, gate=True, ends=_ENDS, touch=self.trigger, changed=changed)
         return app.run(replace(job, cache="" if self.no_cache else cache))
 
 

@@ -63,6 +63,11 @@ class Cache:
         self._room = 0
         self._has_warned = False
 
+    def resize(self, most_bytes: int) -> None:
+        """Another bound from now on."""
+        if most_bytes != self._most:
+            self._most, self._room = most_bytes, -1
+
     @property
     def is_crowded(self) -> bool:
         """Whether the bound may be exceeded, as far as is known: it is time for `prune`."""

@@ -12,7 +12,7 @@ passed on T, nothing that concerns such a stage was written since it began (not 
 after its end found T on disk. The loop writes the triggers in the same breath in which the watcher says that nothing
 has happened since; else it answers `Disturbed`. One thing is let pass: a file that comes and goes within one burst of
 events (`tree/settle.py`) is taken for a scratch file of the stage's own; without that, tests that make one could never
-be green. Nor is there a stale red: a failure is said at once, and the stages that a change concerns run again.
+be green. Nor is there a stale red: that a stage has failed is said at once, that the run is red after such a sweep.
 
 One run is for one tree. A change ends it, and begins the next; but only stages that the change concerns are cancelled
 and run again. The others go on, and verdicts that stand are kept. The exception is a stage that mutates: what changes
@@ -152,7 +152,8 @@ class _Step(Struct):
         free = past.graph.jobs - len(run.working) - len(run.dying)
         chosen = plan.ready(past.graph, waiting & run.missed, run.passed)[: max(free, 0)]
         for stage in chosen:
-            self.actions.append(StartStage(run.number, stage, past.changed.get(stage) or None))
+            changed = past.changed.get(stage) or None
+            self.actions.append(StartStage(run.number, stage, changed, in_question=stage in past.in_question))
         past = replace(past, again=past.again.difference(chosen))
         return past, replace(run, working=run.working.union(chosen), ran=run.ran.union(chosen))
 
@@ -164,9 +165,7 @@ class _Step(Struct):
         return Running(past, run)
 
     def conclude(self, past: Past, run: Run) -> State:
-        """All stages are over."""
-        if run.failed and run.told is None:
-            run = self.tell(run, "red")
+        """All stages are over: it is to be seen whether their verdicts stand."""
         if run.sweep is not None:
             return Running(past, run)
         due = triggers.due(past.triggers, past.graph.stages, past.passed)
@@ -344,7 +343,7 @@ def _only(past: Past, paths: frozenset[str]) -> Past:
     """Nothing but these files is in question: what they do not concern counts as passed."""
     spared = past.graph.stages - plan.concerned(past.graph, paths)
     changed = {name: plan.own(node, paths) for name, node in past.graph.nodes.items()}
-    return replace(past, passed=past.passed | spared, spared=spared, changed=changed)
+    return replace(past, passed=past.passed | spared, spared=spared, changed=changed, in_question=past.graph.stages)
 
 
 def _reconfigured(state: State, given: Reconfigured, deciding: _Step) -> State:
@@ -386,10 +385,7 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
         case Running(past, run) | Touching(past, run):
             run = _after_end(past, run, given)
             if given.stage in run.failed - state.run.failed:
-                # One that mutates goes on while what it needs runs again on what it wrote.
-                run = deciding.shake(run, plan.with_dependents(past.graph, (given.stage,)) - {given.stage})
-            if past.graph.fail_fast and given.stage in run.failed - state.run.failed:
-                run = deciding.fail_fast(past, run, given.stage)
+                past, run = _after_failure(past, run, given.stage, deciding)
             return deciding.proceed(past, run)
         case Superseded(past, run, tree):
             run = _after_end(past, run, given)
@@ -400,6 +396,14 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
             return state
 
 
+def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> tuple[Past, Run]:
+    # One that mutates goes on, and may even have passed, while what it needs runs again on what it wrote.
+    needing = plan.with_dependents(past.graph, (stage,)) - {stage}
+    if not needing.isdisjoint(run.working | run.passed):
+        past, run = _without(past, needing), deciding.shake(run, needing)
+    return past, deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
+
+
 def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
     """The run with the verdict, unless the stage was being stopped."""
     stage = frozenset({given.stage})
@@ -407,7 +411,7 @@ def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
         return replace(run, dying=run.dying - stage)
     run = replace(run, working=run.working - stage)
     is_good = given.status == "passed"
-    if is_good and not given.flaky:
+    if is_good and not given.doubtful:
         return replace(run, passed=run.passed | stage)
     if is_good or past.graph.nodes[given.stage].allow_failure:
         return replace(run, passed=run.passed | stage, doubtful=run.doubtful | stage)
@@ -423,7 +427,9 @@ def _confirmed(state: State, given: Confirmed, deciding: _Step) -> State:
     past = _vouched(past, run, deciding)
     due = triggers.due(past.triggers, past.graph.stages, past.passed)
     if _stands(past, run) and run.told is None:
-        return deciding.touch(past, run)
+        if not run.failed:
+            return deciding.touch(past, run)
+        run = deciding.tell(run, "red")
     if any(each.server not in run.tried for each in due):
         return deciding.touch(past, run)
     return deciding.proceed(past, run)
@@ -505,11 +511,11 @@ def _noted(past: Past, paths: tuple[str, ...]) -> Past:
 def _without(past: Past, stages: frozenset[str]) -> Past:
     """The past without the verdicts of these stages: the next pass looks at all of their inputs."""
     changed = {name: paths for name, paths in past.changed.items() if name not in stages}
-    kept = {"passed": past.passed - stages, "failed": past.failed - stages, "spared": past.spared - stages}
+    kept = {key: getattr(past, key) - stages for key in ("passed", "failed", "spared", "in_question")}
     return replace(past, changed=changed, **kept)
 
 
 def _passed(past: Past, stages: frozenset[str]) -> Past:
     """The past after these stages have passed, and that stands."""
     changed = past.changed | dict.fromkeys(stages, frozenset[str]())
-    return replace(past, passed=past.passed | stages, changed=changed)
+    return replace(past, passed=past.passed | stages, changed=changed, in_question=past.in_question - stages)

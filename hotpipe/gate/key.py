@@ -27,13 +27,17 @@ _FRESH_S = 1.0  # for so long what was seen on disk is taken for true, unless `f
 
 
 class Keys:
-    """The keys of the stages of the project at `root`; `inherited` is hotpipe's own environment."""
+    """The keys of the stages of the project at `root`; `inherited` is hotpipe's own environment.
 
-    def __init__(self, root: str, inherited: Mapping[str, str]) -> None:
+    Where `root` is a copy, `place` is what it is a copy of, and the keys are those that it has there.
+    """
+
+    def __init__(self, root: str, inherited: Mapping[str, str], place: str | None = None) -> None:
         self._root = os.path.realpath(root)
+        self._moved = _octets(self._root), _octets(os.path.realpath(place or root))
         self._inherited = dict(inherited)
         self._left_out = volatile.left_out(inherited)
-        self._common = _digest((_FORMAT, _machine(), _octets(self._root), _table(volatile.counted(inherited))))
+        self._common = _digest((_FORMAT, _machine(), self._moved[1], self._placed(_table(volatile.counted(inherited)))))
         self._programs = Programs(self._root)
         self._looked_at = time.monotonic()
 
@@ -52,7 +56,16 @@ class Keys:
         programs = self._programs.marks(stage.run, cwd, self._inherited | stage.env)
         place = (_octets(name), asked, _octets(cwd), _table(stage.env), _table(self._named_in(stage)))
         given = (_octets(inputs), tuple(map(_octets, sorted(needs))))
-        return _digest((self._common, place, given, programs)).hex()
+        return _digest((self._common, self._placed((place, programs)), given)).hex()
+
+    def _placed(self, mark: Mark) -> Mark:
+        """With the path of the copy, wherever it stands, as that of the original."""
+        here, there = self._moved
+        if here == there:
+            return mark
+        if isinstance(mark, bytes):
+            return mark.replace(here, there)
+        return tuple(map(self._placed, mark)) if isinstance(mark, tuple) else mark
 
     def _named_in(self, stage: Stage) -> dict[str, str]:
         """What would be left out, but the command names it: `--since $GITHUB_BASE_REF`."""

@@ -4,6 +4,8 @@ import contextlib
 import os
 from collections.abc import Sequence
 
+import psutil
+
 from hotpipe.gate.command import written
 
 _FOLDER = ".hotpipe/changed"
@@ -24,6 +26,16 @@ class Listed:
                 file.write(written(paths))
         except OSError:
             self.remove()
+
+    @staticmethod
+    def tidy(root: str) -> None:
+        """Remove what gates left that were killed."""
+        folder = os.path.join(root, _FOLDER)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                pid = name.rpartition(".")[2]
+                if pid.isdigit() and not psutil.pid_exists(int(pid)):
+                    os.unlink(os.path.join(folder, name))
 
     def remove(self) -> None:
         if self.path is not None:

@@ -48,11 +48,13 @@ class Tree(Protocol):
 
 
 class Setting(NamedTuple):
-    """What a gate works with. `cache` keeps passes on disk (null: nowhere), `usual_ms` says how long stages take."""
+    """What a gate works with. `cache` keeps passes on disk (null: nowhere), `usual_ms` says how long stages take; where
+    the project is a copy, `place` is what it is a copy of."""
 
     processes: Processes
     emit: Emit
     cache: Cache | None = None
+    place: str | None = None
     usual_ms: Mapping[str, float] = {}
 
 
@@ -66,11 +68,9 @@ class Gate:
         self._setting = setting
         self._emit = setting.emit
         self._touches = touches
-        self._memory = Memory(project, setting.cache, setting.emit)
-        graph, triggers = (
-            configured.graph(project.config, setting.usual_ms),
-            configured.triggers(project.config, touches),
-        )
+        self._memory = Memory(project, setting.cache, setting.place, setting.emit)
+        graph = configured.graph(project.config, setting.usual_ms)
+        triggers = configured.triggers(project.config, touches)
         past = state.Past(graph, triggers, own=configured.own(project))
         self._state: state.State = state.Idle(past)
         self._send, self._inbox = anyio.create_memory_object_stream[state.Input | _Ended | _Reload](math.inf)
@@ -106,6 +106,7 @@ class Gate:
 
     async def run(self, tree: Tree) -> None:
         """Work until stopped; what is told after that is not heard."""
+        Listed.tidy(self._project.root)
         async with self._send, self._inbox, anyio.create_task_group() as tasks:
             await anyio.to_thread.run_sync(self._memory.fill, dict(tree.entries), abandon_on_cancel=True)
             async for given in self._inbox:
@@ -126,7 +127,7 @@ class Gate:
                 return given
             case _Ended(work):
                 self._memory.ended(work.name, work.key, work.record)
-                return state.StageEnded(work.name, work.record.status, work.record.flaky)
+                return state.StageEnded(work.name, work.record.status, work.record.flaky or work.is_part)
             case _Reload():
                 return self._reloaded(given, tree)
             case _:
@@ -195,11 +196,15 @@ class Gate:
 
     def _start(self, start: state.StartStage, tree: Tree, tasks: TaskGroup) -> None:
         name, project = start.stage, self._project
-        stage, paths = project.config.stage[name], self._memory.files(name, start.changed)
+        stage = project.config.stage[name]
+        # A script may read the list unseen: then it gets all, so that its pass is one on all.
+        is_part = start.in_question and command.looks_at_part(stage)
+        paths = self._memory.files(name, start.changed if is_part or not start.in_question else None)
         listed = Listed(project.root, name, command.relative_to(stage.cwd, paths))
         job = command.job(project, name, start.run, paths, listed.path)
         work = self._works[name] = Work(project.root, name, stage, self._setting.processes, self._emit)
         work.key = None if stage.mutates else self._memory.key(name)
+        work.is_part = is_part
         work.begin(job, start.run)
         tasks.start_soon(self._work, work, job, listed, tree)
 

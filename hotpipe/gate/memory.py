@@ -21,17 +21,20 @@ from hotpipe.tree.inputs import Inputs
 
 _KEPT = "nothing that concerns it has changed since run {}"
 _CACHED = "it has passed on just this content"
+_WHILE_MS = 50.0  # nobody replaces a program in less
 _SPARED = "none of its inputs is among the files in question"
 
 
 class Memory:
-    """Of one project's stages. `cache` is where passes are kept on disk; null: nowhere."""
+    """Of one project's stages. `cache` is where passes are kept on disk; null: nowhere. Where the project is a copy,
+    `place` is what it is a copy of."""
 
-    def __init__(self, project: Project, cache: Cache | None, emit: Emit) -> None:
+    def __init__(self, project: Project, cache: Cache | None, place: str | None, emit: Emit) -> None:
         self._cache = cache
+        self._place = place
         self._emit = emit
         self._records: dict[str, Record] = {}
-        self._fresh: dict[str, str] = {}  # the keys of what has run, to be kept once it is vouched for
+        self._fresh: dict[str, str | None] = {}  # the keys of what has run, to be kept once it is vouched for
         self._memo: dict[str, str] = {}
         self.reconfigure(project, {})
 
@@ -39,7 +42,9 @@ class Memory:
         """Other stages, perhaps, in the tree of these files."""
         self._project = project
         self._needs = project.config.needs()
-        self._keys = Keys(project.root, os.environ)
+        if self._cache is not None:
+            self._cache.resize(project.config.gate.cache_size)
+        self._keys = Keys(project.root, os.environ, self._place)
         self._inputs = Inputs({stage.inputs for stage in self._stages.values()})
         self.fill(files)
 
@@ -108,8 +113,13 @@ class Memory:
         return self._project.config.stage
 
     def ended(self, name: str, key: str | None, record: Record) -> None:
-        """What came of a stage that started with this key; null: it has the key of what it left."""
-        self._records[name], self._fresh[name] = record, key or self.key(name)
+        """What came of a stage that started with this key; null: it has the key of what it left. If it has another one
+        by now, a program was replaced meanwhile, say: nobody knows which one ran."""
+        if record.took_ms > _WHILE_MS:
+            self.forget_keys()
+        self._records[name] = record
+        now = self.key(name) if name in self._stages else None
+        self._fresh[name] = now if key in (None, now) else None
 
     def vouched(self, stages: frozenset[str]) -> None:
         """Keep these passes."""

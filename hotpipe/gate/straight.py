@@ -2,7 +2,7 @@
 
 How it works: the same machine (`cycle`) and the same memory as ever, fed by hand. The tree is read, each stage is
 recalled, a sweep finds the tree as it was read. Whatever else comes up, a stage that has to run first of all, ends the
-attempt: nothing was told to anybody, and the loop begins from the start. What was read of files spares it that.
+attempt: nothing was told to anybody, and the loop begins from the start.
 
 Invariant: the events are those that the loop would have told. No trigger is touched, so it is enough that the tree was
 on disk when the sweep began: each file that the sweep finds as it was read was so at that moment.
@@ -12,8 +12,6 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import NamedTuple
 
 from hotpipe.clock import stamp
 from hotpipe.config.file import Project
@@ -21,53 +19,48 @@ from hotpipe.events import AnyEvent, RunFinished, Stamped, WatchReady
 from hotpipe.gate import configured, cycle, state
 from hotpipe.gate.cache import Cache
 from hotpipe.gate.memory import Memory
+from hotpipe.tree import index
 from hotpipe.tree.git import Hold
-from hotpipe.tree.identity import Entry
 from hotpipe.tree.settle import Burst
 from hotpipe.tree.sweep import Snapshot
 
 
-class Said(NamedTuple):
-    """All that there is to tell of a green run."""
-
-    events: list[Stamped]
-
-
-class Read(NamedTuple):
-    """The attempt has failed; these are the files that it has read."""
-
-    files: Mapping[str, Entry]
-
-
-def check(project: Project, cache: str, changed: frozenset[str] | None = None) -> Said | Read:
-    """Check the project in the working directory, if all of it is remembered in the folder `cache`. Of `changed` files
-    only what they concern is in question, where they are given."""
+def check(project: Project, cache: str, changed: frozenset[str] | None = None) -> list[Stamped] | None:
+    """All that there is to tell of a green run, if all of it is remembered in the folder `cache`; null: not all is. Of
+    `changed` files only what they concern is in question, where they are given."""
     folder = os.path.join(project.root, cache)
     if not project.config.gate.cache_size or not os.path.isdir(folder):
-        return Read({})
-    return _Attempt(project, folder).made(changed)
+        return None
+    attempt = _Attempt(project, folder)
+    return attempt.told if attempt.is_green(changed) else None
 
 
 class _Attempt:
     def __init__(self, project: Project, folder: str) -> None:
         self._project = project
-        self._told: list[Stamped] = []
-        self._memory = Memory(project, Cache(folder, project.config.gate.cache_size, self._tell), self._tell)
+        self.told: list[Stamped] = []
+        cache = Cache(folder, project.config.gate.cache_size, self._tell)
+        place = os.path.dirname(os.path.dirname(folder))  # whose cache it is
+        self._memory = Memory(project, cache, place, self._tell)
         self._snapshot = Snapshot(project.root, project.config.watch.paths, configured.ignore(project))
 
-    def made(self, changed: frozenset[str] | None) -> Said | Read:
-        began = time.monotonic()
+    def is_green(self, changed: frozenset[str] | None) -> bool:
         if self._is_written():
-            return Read({})
-        self._snapshot.refresh({""})
-        files = self._snapshot.entries
-        took_ms = round((time.monotonic() - began) * 1e3, 3)
-        self._tell(WatchReady(dirs=len(self._snapshot.folders), files=len(files), took_ms=took_ms))
+            return False
+        self._read()
         if self._snapshot.without_files():  # that wants a warning
-            return Read(files)
-        self._memory.fill(files)
-        is_green = self._is_green(state.Requested(self._snapshot.tree, changed=changed))
-        return Said(self._told) if is_green else Read(files)
+            return False
+        self._memory.fill(self._snapshot.entries)
+        return self._is_passed(state.Requested(self._snapshot.tree, changed=changed))
+
+    def _read(self) -> None:
+        began, root, snapshot = time.monotonic(), self._project.root, self._snapshot
+        snapshot.remember(index.load(root))
+        snapshot.refresh({""})
+        took_ms = round((time.monotonic() - began) * 1e3, 3)
+        self._tell(WatchReady(dirs=len(snapshot.folders), files=len(snapshot.entries), took_ms=took_ms))
+        if index.is_old(snapshot.reads, snapshot.entries):
+            index.save(root, snapshot.entries)
 
     def _is_written(self) -> bool:
         """By git, at this moment."""
@@ -75,7 +68,7 @@ class _Attempt:
         burst.began, burst.last = time.monotonic(), -math.inf  # no event: a lock's age alone counts
         return Hold(self._project.root, self._tell).left_s(burst, burst.began) > 0
 
-    def _is_green(self, request: state.Requested) -> bool:
+    def _is_passed(self, request: state.Requested) -> bool:
         graph = configured.graph(self._project.config, {})
         now: state.State = state.Idle(state.Past(graph, own=configured.own(self._project)))
         inputs: deque[state.Input] = deque([request])
@@ -87,7 +80,7 @@ class _Attempt:
                     return False
                 if answer is not True:
                     inputs.append(answer)
-        last = self._told[-1].event
+        last = self.told[-1].event
         return isinstance(now, state.Idle) and isinstance(last, RunFinished) and last.status == "green"
 
     def _performed(self, action: state.Action) -> state.Input | bool:
@@ -110,4 +103,4 @@ class _Attempt:
         return True
 
     def _tell(self, event: AnyEvent) -> None:
-        self._told.append(Stamped(stamp(len(self._told) + 1), event))
+        self.told.append(Stamped(stamp(len(self.told) + 1), event))

@@ -39,6 +39,7 @@ UNCONDITIONAL = (".git", ".hg/", ".svn/", ".jj/", ".bzr/", "CVS/", ".hotpipe/")
 BUILT_IN = (
     *("__pycache__/", "*.py[co]", ".mypy_cache/", ".dmypy.json", ".ruff_cache/", ".pytest_cache/", ".hypothesis/"),
     *(".cache/", ".eslintcache", ".testmondata*", ".coverage", ".coverage.*", "htmlcov/", ".ipynb_checkpoints/"),
+    "pytest-cache-files-*/",  # for a moment, then it is .pytest_cache
     *(".venv/", "venv/", ".tox/", ".nox/", ".eggs/", "*.egg-info/", "node_modules/", ".direnv/"),
     *(".DS_Store", "Thumbs.db", ".idea/"),
     # Editors and file systems: vim, emacs, Kate, JetBrains, GNOME, NFS and FUSE leave these for moments.

@@ -9,7 +9,7 @@ Invariant: every folder is under watch before it is listed, so nothing can appea
 
 import os
 import stat
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from hotpipe.tree import identity
@@ -51,9 +51,10 @@ class Snapshot:
         self._anchors: set[str] = set()
         self._changed: set[str] = set()
         self._touched: set[str] = set()
+        self._remembered: dict[str, Entry] = {}
+        self.reads = 0  # of files, so far
         self._rules = self._rule_marks()
         self._obeyed: dict[str, _Marks] = {}
-        self._earlier: Mapping[str, Entry] = {}
         self._listed: dict[str, Stat] = {}  # a folder's own stamps when `_glance` found all its names known
 
     @property
@@ -61,15 +62,15 @@ class Snapshot:
         """The id of the tree as far as it is known."""
         return identity.tree_id(self._total)
 
-    def know(self, files: Mapping[str, Entry]) -> None:
-        """What somebody else has just read need not be read again by the first refresh, if its stamps are the same."""
-        self._earlier = files
-
     def differing_from(self, other: "Snapshot") -> tuple[str, ...]:
         """The paths that only one of the two has, or that were not the same when each was last read."""
         ours, theirs = self.entries.copy(), other.entries.copy()
         prints = ({(path, entry.fingerprint) for path, entry in entries.items()} for entries in (ours, theirs))
         return tuple(sorted({path for path, _ in set.symmetric_difference(*prints)}))
+
+    def remember(self, entries: dict[str, Entry]) -> None:
+        """What an earlier snapshot read: files that are still as they were then need not be read."""
+        self._remembered = entries
 
     def without_files(self) -> list[str]:
         """The roots in which there is nothing that counts."""
@@ -101,7 +102,6 @@ class Snapshot:
         for path in _outermost(self._widened(suspects)):
             self._refresh(path)
         self._anchor()
-        self._earlier = {}
         return Delta(tuple(sorted(self._changed)), tuple(sorted(self._touched - self._changed)))
 
     def is_quick(self, suspects: Collection[str]) -> bool:
@@ -303,9 +303,10 @@ class Snapshot:
         known = self.entries.get(path)
         if known is not None and known.stat == found and not known.racy:
             return
-        entry = self._earlier.get(path)
-        if entry is None or entry.racy or entry.stat != found:
+        entry = self._remembered.pop(path, None)
+        if entry is None or entry.stat != found:
             entry = identity.read(self.root, path)
+            self.reads += 1
         if entry is None:
             self._forget_file(path)
             return

@@ -63,10 +63,6 @@ class Watched:
         """The watched files as last read."""
         return self._turn.watcher.entries
 
-    def know(self, files: Mapping[str, Entry]) -> None:
-        """These files have just been read; to be told before `run`."""
-        self._turn.watcher.snapshot.know(files)
-
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled; started once every file has been read and every folder is under watch."""
         async with anyio.create_task_group() as self._tasks:

@@ -24,7 +24,7 @@ from anyio.abc import TaskStatus
 
 from hotpipe.config.model import Watch
 from hotpipe.events import Cause, Emit, Warned, WatchReady
-from hotpipe.tree import mounts
+from hotpipe.tree import index, mounts
 from hotpipe.tree.git import Hold
 from hotpipe.tree.identity import Entry
 from hotpipe.tree.ignore import Ignore
@@ -115,7 +115,7 @@ class Watcher:
         began = time.monotonic()
         try:
             await self._held()
-            await anyio.to_thread.run_sync(self.snapshot.refresh, {""}, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(self._read, abandon_on_cancel=True)
             self._tree = self.snapshot.tree
             took_ms = (time.monotonic() - began) * 1e3
             self._emit(WatchReady(dirs=self._dirs(), files=len(self.snapshot.entries), took_ms=round(took_ms, 3)))
@@ -124,6 +124,8 @@ class Watcher:
             self._tell_nothing()
             task_status.started()
             async with anyio.create_task_group() as tasks:
+                if index.is_old(self.snapshot.reads, self.entries):
+                    tasks.start_soon(anyio.to_thread.run_sync, index.save, self._root, dict(self.entries))
                 tasks.start_soon(self._refresh)
                 tasks.start_soon(self._sweep)
                 tasks.start_soon(self._poll)
@@ -135,6 +137,12 @@ class Watcher:
             self._rings.close()
             if self._source is not None:
                 self._source.close()
+
+    def _read(self) -> None:
+        """For the first time; what an earlier hotpipe read is not read again."""
+        self.snapshot.remember(index.load(self._root))
+        self.snapshot.refresh({""})
+        self.snapshot.remember({})
 
     async def confirm(self) -> str:
         """Look at every file once more; what differs is reported before this returns the id of the tree."""
