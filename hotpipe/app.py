@@ -25,10 +25,13 @@ from hotpipe.control.standing import Standing
 from hotpipe.daemon import Started
 from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.events import Ending, RunFinished, Warned
+from hotpipe.gate import configured
+from hotpipe.gate.cache import FOLDER as CACHE
 from hotpipe.gate.cache import Cache
 from hotpipe.gate.loop import Gate
 from hotpipe.gate.loop import Setting as GateSetting
-from hotpipe.history import History, record
+from hotpipe.history import History
+from hotpipe.history.recording import record
 from hotpipe.instance import FOLDER, Instance, Role, claim
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
@@ -36,14 +39,13 @@ from hotpipe.reload import Reload
 from hotpipe.server.opening import Opened, open_sockets
 from hotpipe.server.servers import Servers
 from hotpipe.tree.glances import Glances
-from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.watched import Watched, Watching
 from hotpipe.tree.watcher import Change
 from hotpipe.ui import systemd
-from hotpipe.ui.face import Face, show
+from hotpipe.ui.face import Face
+from hotpipe.ui.show import show
 
 INTERRUPTED = 130
-CACHE = os.path.join(FOLDER, "cache")
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
 _ECHO_S = 0.05  # timeout(1) and some supervisors signal twice: the process, and its group
 _BY_HAND = "touch the trigger, with `hotpipe trigger` say, or ask for a restart: `hotpipe restart`"
@@ -155,7 +157,7 @@ class _Session:
         self.history = History(os.path.join(root, FOLDER))
         self._gate = Gate(job.project, triggers if job.touch else {}, self._setting()) if job.gate else None
         self._watched = Watched(root, _watching(job.project), self._changed, bus.emit) if job.gate else None
-        self._glances = Glances(root, config.watch.paths, _ignore(job.project), self._written)
+        self._glances = Glances(root, config.watch.paths, configured.ignore(job.project), self._written)
         tree = self._watched or self._glances
         self._servers = Servers(job.project, place.opened, self.processes, bus.emit, tree)
         self._reload = Reload(job.project, self._apply, bus.emit) if job.role is not None else None
@@ -220,7 +222,7 @@ class _Session:
         plan = self._servers.plan(project)
         if self._watched is not None:
             self._watched.reconfigure(_watching(project))
-        self._glances.reconfigure(project.config.watch.paths, _ignore(project))
+        self._glances.reconfigure(project.config.watch.paths, configured.ignore(project))
         self._servers.reconfigure(project, plan, "" if self._gate else _BY_HAND)
         self._standing.know(self._servers.addresses)
         self.upward.know(tuple(self._servers.addresses))
@@ -290,15 +292,4 @@ class _Session:
 
 
 def _watching(project: Project) -> Watching:
-    return Watching(project.config.watch, _never(project))
-
-
-def _ignore(project: Project) -> Ignore:
-    return Ignore(project.root, extra=project.config.watch.ignore, never=_never(project))
-
-
-def _never(project: Project) -> tuple[str, ...]:
-    """What is never watched: the triggers and what is prepared beside them, and where our own output goes."""
-    triggers = (path for t in project.config.triggers().values() for path in (t, f"{t}.{os.getpid()}.tmp"))
-    outputs = (os.path.relpath(os.path.realpath(f"/dev/fd/{d}"), os.path.realpath(project.root)) for d in (1, 2))
-    return (*triggers, *(path for path in outputs if not path.startswith("..")))
+    return Watching(project.config.watch, configured.never(project))

@@ -384,10 +384,13 @@ def _recalled(state: State, given: Recalled, deciding: _Step) -> State:
     past, run = state.past, state.run
     if given.stage not in run.waiting(past.graph):
         return state
-    if not given.hit:
-        return deciding.proceed(past, replace(run, missed=run.missed | {given.stage}))
-    past = _passed(past, frozenset({given.stage}))
-    return deciding.proceed(past, replace(run, passed=run.passed | {given.stage}))
+    if given.hit:
+        past, run = _passed(past, frozenset({given.stage})), replace(run, passed=run.passed | {given.stage})
+    else:
+        run = replace(run, missed=run.missed | {given.stage})
+    if run.waiting(past.graph) & run.asked - run.missed:  # their answers come before anything else does
+        return Running(past, run)
+    return deciding.proceed(past, run)
 
 
 def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:

@@ -17,6 +17,7 @@ _NAME = ".hotpipe/index"
 _MAGIC = b"hotpipe index 1\n"
 _DIGEST = 16
 _FEW = 200  # files, which are read as quickly as the index
+_FEW_READ = 20  # one in so many files may have to be read before the index is written anew
 
 _Row = tuple[bytes, int, int, int, int, int, bytes]
 _decoder = msgspec.msgpack.Decoder(list[_Row])
@@ -30,6 +31,11 @@ def load(root: str) -> dict[str, Entry]:
         return _decoded(content)
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return {}
+
+
+def is_old(reads: int, entries: Mapping[str, Entry]) -> bool:
+    """Whether so many files had to be read that it should be saved anew."""
+    return reads * _FEW_READ > len(entries)
 
 
 def save(root: str, entries: Mapping[str, Entry]) -> None:
