@@ -25,12 +25,13 @@ from hotpipe.control.protocol import Answer
 from hotpipe.control.standing import Standing
 from hotpipe.daemon import Started
 from hotpipe.errors import HotpipeError, UsageError
-from hotpipe.events import Ending, RunFinished, Warned
+from hotpipe.events import ChangeDetected, Ending, RunFinished, RunStarted, Warned
 from hotpipe.gate import configured
 from hotpipe.gate.cache import FOLDER as CACHE
 from hotpipe.gate.cache import Cache
 from hotpipe.gate.loop import Gate
 from hotpipe.gate.loop import Setting as GateSetting
+from hotpipe.gate.undone import some
 from hotpipe.history import History
 from hotpipe.history.recording import record
 from hotpipe.instance import FOLDER, Instance, Role, claim
@@ -58,6 +59,7 @@ class Job:
     """What to run: which halves, in which role (none: beside any other hotpipe), and which runs end it (none of them:
     only a signal does).
 
+    `as_found`: green counts only for the tree that was found; what a stage that mutates has mended was not right.
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
     absolute; empty: nothing is remembered, and nothing that was is believed.
@@ -70,6 +72,7 @@ class Job:
     touch: bool = True
     role: Role | None = None
     ends: frozenset[str] = field(default_factory=frozenset)
+    as_found: bool = False
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
 
@@ -90,6 +93,7 @@ def run(job: Job, started: Started | None = None) -> int:
     gc.freeze()
     gc.enable()
     os.chdir(job.project.root)
+    _leave_out(os.path.join(job.project.root, FOLDER))
     sys.setswitchinterval(_SWITCH_S)
     upward = systemd.Link.of(os.environ, os.getpid())
     with contextlib.ExitStack() as place:
@@ -154,6 +158,8 @@ class _Session:
         self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
         self.exit_code = 0
         self._stopping = False
+        self._found = ""  # the tree that the run began with, and what has changed since
+        self._mended: set[str] = set()
         self._told_at = 0.0
         self._reading = anyio.CancelScope()  # the tree for the first time, which can take long
         root, config, triggers = job.project.root, job.project.config, job.project.config.triggers()
@@ -255,10 +261,23 @@ class _Session:
             for stamped in batch:
                 self._standing.apply(stamped.event)
                 match stamped.event:
+                    case RunStarted(tree=tree):
+                        self._found, self._mended = tree, set()
+                    case ChangeDetected(paths=paths):
+                        self._mended.update(paths)
                     case RunFinished(status=status) if status in self.job.ends:
-                        self.stop(0 if status == "green" else 1)
+                        self.stop(0 if status == "green" and self._is_as_found() else 1)
                     case Warned(code="trigger.unwritable") if self.job.ends:
                         self.stop(1)
+
+    def _is_as_found(self) -> bool:
+        """Whether what is green is what was there: git commits, and CI checks out, the tree before it was mended."""
+        if not self.job.as_found or self._watched is None or self._watched.tree == self._found:
+            return True
+        message = f"{some(self._mended)}: written by a stage, so what is green is not what was there"
+        hint = "run the stage in your work tree (`hotpipe check` does), add what it writes, and check again"
+        self.bus.emit(Warned(code="check.mended", message=message, hint=hint))
+        return False
 
     async def show(self, inbox: Inbox) -> None:
         """Feed the face; when nobody reads it any more, that is the end."""
@@ -292,6 +311,14 @@ class _Session:
     def _written(self, paths: tuple[str, ...], tree: str) -> None:
         """hotpipe's own file concerns no server: what it says of one is compared with what it said before."""
         self._servers.changed([path for path in paths if path != self._file or path == file.SHARED], tree)
+
+
+def _leave_out(folder: str) -> None:
+    """Keep git from taking what is ours, as other tools do it with their folders."""
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, ".gitignore"), "x", encoding="ascii") as file:
+            file.write("*\n")
 
 
 def _watching(project: Project) -> Watching:

@@ -269,6 +269,8 @@ def test_a_red_run_touches_the_triggers_of_servers_that_do_not_need_what_failed(
         '[server.web]\nrun = "true"\nneeds = ["lint"]\n[server.api]\nrun = "true"'
     )
     running.until_run("red")
+    if not touched_since(running, 0):  # early, or as soon as the run is over
+        running.until(lambda event: event["type"] == "trigger.touched")
     bad = record(tmp_path, "web")["tree"]
     (tmp_path / "a.txt").write_text("ugly")
     running.until_run("red")
@@ -295,6 +297,24 @@ def test_a_trigger_that_cannot_be_written_does_not_hold_up_that_of_another_serve
     (tmp_path / ".trigger-web").rmdir()
     running.until(lambda event: event["type"] == "trigger.touched")
     assert touched_since(running, 0) == [("api", 1), ("web", 1)]
+
+
+def test_a_fixer_that_fails_on_what_is_no_more_there_runs_once_more(
+    tmp_path: Path, gate: Callable[[str], Gate]
+) -> None:
+    (tmp_path / "a.txt").write_text("bad")
+    os.mkfifo(tmp_path / "go")
+    running = gate(
+        '[stage.fix]\nrun = "grep -q good a.txt; r=$?; echo up; read x < go; exit $r"\n'
+        'inputs = ["a.txt"]\nmutates = true'
+    )
+    running.until(lambda event: event["type"] == "stage.output")
+    (tmp_path / "a.txt").write_text("good")
+    running.until(lambda event: event["type"] == "change.detected")
+    (tmp_path / "go").write_text("now\n")
+    running.until(lambda event: event["type"] == "stage.output" and event["text"] == "up")
+    (tmp_path / "go").write_text("now\n")
+    assert running.until(lambda event: event["type"] == "run.finished")["status"] == "green"
 
 
 class Overtaken:

@@ -242,6 +242,15 @@ class TestBesideOthers:
         assert file.read_text() == ours
         assert not (guarded.path / ".git/hooks/pre-commit.before-hotpipe").exists()
 
+    def test_that_of_another_project_in_the_same_repository_is_left_as_it_is(self, guarded: Repository) -> None:
+        file = guarded.path / ".git/hooks/pre-commit"
+        ours = file.read_text()
+        (guarded.path / "web").mkdir()
+        (guarded.path / "web/hotpipe.toml").write_text(GOOD)
+        said = hook(guarded, "install", "--config", "web/hotpipe.toml", code=2)
+        assert "another project's already: hotpipe check --staged" in said
+        assert file.read_text() == ours
+
     def test_uninstalling_what_is_not_ours_removes_nothing(self, repository: Repository) -> None:
         repository.commit({"hotpipe.toml": GOOD})
         assert "nothing to remove" in hook(repository, "uninstall")

@@ -174,6 +174,7 @@ class TestStages:
             "E  1 == 2",
             "",
             "",
+            "not known: deploy",
             "✗ red: test failed in 663 ms",
         )
 

@@ -53,7 +53,7 @@ class _Asked:
                 return _said(found, part, face)
         from hotpipe import app
 
-        job = app.Job(part, face, gate=True, ends=_ENDS, touch=self.trigger, changed=changed)
+        job = app.Job(part, face, gate=True, ends=_ENDS, touch=self.trigger, as_found=True, changed=changed)
         return app.run(replace(job, cache="" if self.no_cache else cache))
 
 

@@ -515,7 +515,7 @@ def _noted(past: Past, paths: tuple[str, ...]) -> Past:
         past,
         since_green=past.since_green.union(paths),
         triggers=triggers.changed(past.triggers, [path for path in paths if path != past.own]),
-        changed={name: more | plan.own(past.graph.nodes[name], paths) for name, more in past.changed.items()},
+        changed=plan.with_own(past.graph, past.changed, paths),
     )
     lost = plan.concerned(past.graph, paths)
     return replace(past, passed=past.passed - lost, failed=past.failed - lost, spared=past.spared - lost)

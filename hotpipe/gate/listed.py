@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 
 import psutil
@@ -9,6 +10,7 @@ import psutil
 from hotpipe.gate.command import written
 
 _FOLDER = ".hotpipe/changed"
+_PID = re.compile(r"\.([0-9]{1,9})$")
 
 
 class Listed:
@@ -33,8 +35,8 @@ class Listed:
         folder = os.path.join(root, _FOLDER)
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
-                pid = name.rpartition(".")[2]
-                if pid.isdigit() and not psutil.pid_exists(int(pid)):
+                pid = _PID.search(name)
+                if pid and not psutil.pid_exists(int(pid[1])):
                     os.unlink(os.path.join(folder, name))
 
     def remove(self) -> None:

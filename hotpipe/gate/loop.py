@@ -109,6 +109,7 @@ class Gate:
         Listed.tidy(self._project.root)
         async with self._send, self._inbox, anyio.create_task_group() as tasks:
             await anyio.to_thread.run_sync(self._memory.fill, dict(tree.entries), abandon_on_cancel=True)
+            self._tell_nothing()
             async for given in self._inbox:
                 self._heed(self._noted(given, tree), tree, tasks)
                 if isinstance(self._state, state.Over):
@@ -137,10 +138,18 @@ class Gate:
         before, after = self._project.config, reload.project.config
         self._project, self._touches = reload
         self._memory.reconfigure(reload.project, dict(tree.entries))
+        self._tell_nothing()
         redefined = _differing(_defined(before), _defined(after))
         altered = frozenset[str | None](_differing(_asked(before), _asked(after)))
         graph, triggers = configured.graph(after, self._setting.usual_ms), configured.triggers(after, reload.touches)
         return state.Reconfigured(graph, triggers, redefined, altered, tree.tree)
+
+    def _tell_nothing(self) -> None:
+        for name in self._memory.without_files():
+            inputs = ", ".join(self._project.config.stage[name].inputs or ())
+            message = f"stage {name!r} has nothing to look at: no watched file matches its inputs, {inputs}"
+            hint = f"is one misspelt, or ignored? `hotpipe why FILE` says; see inputs under [stage.{name}]"
+            self._emit(Warned(code="stage.nothing", message=message, hint=hint))
 
     def _heed(self, given: state.Input, tree: Tree, tasks: TaskGroup) -> None:
         inputs = deque([given])
@@ -224,12 +233,10 @@ class Gate:
             for execution in range(1, _MOST_EXECUTIONS + 1):
                 written.clear()
                 await work.perform(job)
-                if work.is_cancelled:
-                    return
-                await tree.confirm()
+                await work.wait(tree.confirm)
                 own = plan.own(node, written)
-                if not own or work.record.status != "passed":
-                    return
+                if work.is_cancelled or not own:
+                    return  # else a failure, too, is one on what is there no more
                 if execution == _MOST_EXECUTIONS:
                     self._emit(_unsettled(work.name, own))
                 else:

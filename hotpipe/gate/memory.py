@@ -63,6 +63,11 @@ class Memory:
         self._memo.clear()
         self._keys.forget()
 
+    def without_files(self) -> list[str]:
+        """The stages whose inputs, though there are some, match no file."""
+        asked = (name for name, stage in self._stages.items() if stage.inputs)
+        return [name for name in asked if not self._inputs.paths(self._stages[name].inputs)]
+
     def files(self, name: str, changed: frozenset[str] | None) -> tuple[str, ...]:
         """What a stage is to look at: of its inputs that exist those that have changed, or all where that is not known
         or nothing is left of them."""

@@ -1,6 +1,7 @@
 """Runs one stage: its processes, its output, its time limit, its retries, its end."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -47,7 +48,7 @@ class Work:
         self._emit(StageStarted(run=run, stage=self.name, command=self.record.command, kept=True))
 
     def cancel(self) -> None:
-        """Have it stopped: `perform` returns when all its processes are dead."""
+        """Have it stopped: `perform` returns when all its processes are dead, and `wait` at once."""
         self.is_cancelled = True
         self._scope.cancel()
 
@@ -57,6 +58,8 @@ class Work:
 
     def finish(self) -> Record:
         """Say that it is over."""
+        if self.is_cancelled:
+            self.record.status, self.record.exit_code = "cancelled", None
         self.record.took_ms = round((time.monotonic() - self._began) * 1e3, 3)
         self.record.run = self.run
         self._emit(self.record.finished(self.run, self.name, self.stage))
@@ -70,11 +73,17 @@ class Work:
                 self.remark(again)
             await self._attempt(job)
             if self.is_cancelled:
-                self.record.status, self.record.exit_code = "cancelled", None
                 return
             if self.record.status == "passed":
                 self.record.flaky = self.record.flaky or attempt > 0
                 return
+
+    async def wait(self, for_word: Callable[[], Awaitable[object]]) -> None:
+        """Do nothing until then, or until it is cancelled."""
+        self._scope = anyio.CancelScope()
+        if not self.is_cancelled:
+            with self._scope:
+                await for_word()
 
     async def _attempt(self, job: Job) -> None:
         """All batches, as xargs(1): a failure does not keep the next one from being looked at. Without time for each of
