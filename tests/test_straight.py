@@ -130,6 +130,12 @@ def test_a_tree_without_files_wants_the_loop_for_its_warning(tmp_path: Path) -> 
         assert [event["code"] for event in check(folder).of("warning")] == ["watch.nothing"]
 
 
+def test_a_stage_without_files_wants_the_loop_for_its_warning(tmp_path: Path) -> None:
+    folder = project(tmp_path, '[stage.one]\nrun = "true"\ninputs = ["*.java"]')
+    for _ in range(2):
+        assert [event["code"] for event in check(folder).of("warning")] == ["stage.nothing"]
+
+
 def test_whoever_reads_no_more_does_not_make_it_red(root: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

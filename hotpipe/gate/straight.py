@@ -54,6 +54,8 @@ class Attempt:
         if self._snapshot.without_files():  # that wants a warning
             return False
         self._memory.fill(self._snapshot.entries)
+        if self._memory.without_files():  # so does that
+            return False
         return self._is_passed(state.Requested(self._snapshot.tree, changed=changed))
 
     def _read(self) -> None:
