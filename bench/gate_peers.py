@@ -37,7 +37,7 @@ class Peer:
         for path, content in self.files().items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(content)
-        if self.program is not None and str(_NPM) in self.program:
+        if _NPM.exists() and "package.json" in self.files():
             (root / "node_modules").symlink_to(_NPM)
         return root
 
@@ -49,12 +49,8 @@ def peers() -> list[Peer]:
         Peer("go-task, 2 at once", _task(), ("--concurrency", "2", "--silent", "all"), _taskfile),
         Peer("pre-commit", find("pre-commit"), ("run", "--all-files"), _hooks),
         Peer("prek", _there(FOLDER / "py" / "bin" / "prek"), ("run", "--all-files"), _hooks),
-        Peer("turbo, all cached", _npm("turbo"), ("run", "check"), _workspaces, that_remembers=True, env=_QUIET),
         Peer("wireit, all cached", _npm("wireit") and shutil.which("npm"), ("run", "all", "--silent"), _scripts, True),
     ]
-
-
-_QUIET = {"TURBO_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}
 
 
 def _npm(name: str) -> str | None:
@@ -84,15 +80,6 @@ def _hooks() -> dict[str, str]:
     common = {"language": "system", "entry": "true", "always_run": True, "pass_filenames": False}
     hooks = [{"id": name, "name": name, **common} for name in _names()]
     return {".pre-commit-config.yaml": json.dumps({"repos": [{"repo": "local", "hooks": hooks}]})}
-
-
-def _workspaces() -> dict[str, str]:
-    package = {"name": "root", "private": True, "packageManager": "npm@10.0.0", "workspaces": ["packages/*"]}
-    each = {f"packages/{n}/package.json": json.dumps({"name": n, "scripts": {"check": "true"}}) for n in _names()}
-    lock = {"name": "root", "lockfileVersion": 3, "packages": {}}
-    turbo = {"tasks": {"check": {}}, "ui": "stream"}
-    files = {"package.json": package, "package-lock.json": lock, "turbo.json": turbo}
-    return {**{name: json.dumps(content) for name, content in files.items()}, **each}
 
 
 def _scripts() -> dict[str, str]:
