@@ -96,6 +96,8 @@ class Work:
 
     def finish(self) -> Record:
         """Say that it is over."""
+        if self.is_cancelled:
+            self.record.status, self.record.exit_code = "cancelled", None
         self.record.took_ms = round((time.monotonic() - self._began) * 1e3, 3)
         self.record.run = self.run
         self._emit(self.record.finished(self.run, self.name, self.stage))
@@ -109,7 +111,6 @@ class Work:
                 self.remark(again)
             await self._attempt(job)
             if self.is_cancelled:
-                self.record.status, self.record.exit_code = "cancelled", None
                 return
             if self.record.status == "passed":
                 self.record.flaky = self.record.flaky or attempt > 0
@@ -121,8 +122,12 @@ class Work:
         self.record.findings.clear()
         deadline = _deadline(self.stage.timeout)
         for command in job.commands:
-            if not self.is_cancelled and anyio.current_time() < deadline:
-                await self._batch(command, deadline)
+            if self.is_cancelled:
+                return
+            if anyio.current_time() >= deadline:  # what the one before left in its session took long to end
+                self.record.status, self.record.exit_code = "timed_out", None
+                return
+            await self._batch(command, deadline)
 
     async def _batch(self, command: Command, deadline: float) -> None:
         finder = Finder(self._root, self.stage.cwd)
