@@ -366,3 +366,13 @@ def test_what_was_left_half_written_goes_once_nobody_can_be_writing_it(tmp_path:
     os.utime(tmp_path / "README", (0, 0))
     cache_in(tmp_path, 1).prune()
     assert sorted(os.listdir(tmp_path)) == ["README", "new.part"]
+
+
+def test_another_bound_holds_from_the_next_pruning_on(tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), 1_000_000, [].append)
+    for number in range(10):
+        cache.put(f"{number:032x}", Entry("test", "pytest", 1.0, (("stdout", "x" * 3000),), 0))
+    cache.resize(8_192)
+    assert cache.is_crowded
+    cache.prune()
+    assert len(os.listdir(tmp_path)) == 1

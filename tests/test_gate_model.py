@@ -182,8 +182,6 @@ class Desk(RuleBasedStateMachine):
         concerned = self.concerned(written) - mutating
         for name in self.concerned(written) & mutating:  # it runs once more, and reads what there is then
             self.processes[name].seen.clear()
-        if concerned or changed:
-            self.vouching = {}  # whatever is being swept, it is swept again
         before = self.run
         self.tell(state.Changed(tuple(sorted(changed)), tuple(sorted(written - changed)), self.tree()))
         assert self.run == before or not mutating, "what a stage writes that may write began another run"
@@ -212,8 +210,6 @@ class Desk(RuleBasedStateMachine):
         for name in again:
             self.verdicts.pop(name, None)
             self.changed.pop(name, None)
-        if again:
-            self.vouching = {}
         self.tell(state.Requested(self.tree(), again=frozenset(again)))
 
     # What the processes do.
@@ -254,13 +250,14 @@ class Desk(RuleBasedStateMachine):
     @precondition(lambda self: self.sweep is not None)
     @rule()
     def a_sweep_ends(self) -> None:
-        sweep, vouching = self.sweep, self.vouching
+        sweep = self.sweep
         self.pending |= self.lost
         self.lost.clear()
         self.events_arrive()
         if self.sweep == sweep:
             self.sweep = None
-            for name, verdict in vouching.items():
+        if isinstance(self.state, state.Running) and self.state.run.sweep == sweep:  # else it is no longer waited for
+            for name, verdict in self.vouching.items():
                 if self.verdicts.get(name) is verdict:
                     verdict.stands = True
         assert sweep is not None

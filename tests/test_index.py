@@ -115,3 +115,12 @@ def test_a_few_files_need_none(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     index.save(str(tmp_path), snapshot(tmp_path).entries)
     assert not (tmp_path / ".hotpipe").exists()
+
+
+def test_a_time_stamp_beyond_all_measure_is_not_kept_and_harms_no_other(tree: Path) -> None:  # tmpfs has them
+    entries = snapshot(tree).entries
+    far = entries["1/file1"]
+    kept = {path: entry._replace(racy=False) for path, entry in entries.items()}
+    kept["1/file1"] = far._replace(stat=far.stat._replace(mtime_ns=10**21), racy=False)
+    index.save(str(tree), kept)
+    assert index.load(str(tree)).keys() == kept.keys() - {"1/file1"}

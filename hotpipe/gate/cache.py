@@ -20,6 +20,7 @@ import msgspec
 
 from hotpipe.events import Emit, Stream, Warned, printable
 
+FOLDER = os.path.join(".hotpipe", "cache")  # relative to the project's root
 _FAMILY = b"hotpipe cache "
 _MAGIC = _FAMILY + b"1\n"
 _DIGEST = 16
@@ -61,6 +62,11 @@ class Cache:
         self._emit = emit
         self._room = 0
         self._has_warned = False
+
+    def resize(self, most_bytes: int) -> None:
+        """Another bound from now on."""
+        if most_bytes != self._most:
+            self._most, self._room = most_bytes, -1
 
     @property
     def is_crowded(self) -> bool:

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hotpipe.config.file import Project
+from hotpipe.config.model import Stage
 from hotpipe.process.command import Command, environment
 
 _CHANGED = re.compile(r"(?<![$%])\{changed\}")
 _WHOLE = "{changed}"
+_LISTED = "HOTPIPE_CHANGED_FILES"
 _MOST_BYTES = 120_000
 _MOST_SHOWN = 5  # paths; how many there are is enough to know of more
 _AS_IS = re.compile(r"[^\x00-\x1f\x7f\"\\][^\x00-\x1f\x7f]*")  # git quotes the others, too
@@ -35,7 +37,7 @@ def job(project: Project, name: str, run: int, paths: Sequence[str], listed: str
     stage = project.config.stage[name]
     env = {"HOTPIPE_STAGE": name, "HOTPIPE_RUN": str(run)}
     if listed is not None:
-        env["HOTPIPE_CHANGED_FILES"] = listed
+        env[_LISTED] = listed
     env = environment(env, stage.env)
     relative = relative_to(stage.cwd, paths)
     commands = (Command(text, project.path(stage.cwd), env) for text in filled(stage.run, relative))
@@ -52,6 +54,12 @@ def relative_to(cwd: str, paths: Sequence[str]) -> list[str]:
 def wants_files(run: str | tuple[str, ...]) -> bool:
     """Whether a command has a place for the files that changed."""
     return any(_CHANGED.search(text) for text in ([run] if isinstance(run, str) else run))
+
+
+def looks_at_part(stage: Stage) -> bool:
+    """Whether a stage, by its own words, looks at nothing but the files that it is given."""
+    texts = (stage.run,) if isinstance(stage.run, str) else stage.run
+    return wants_files(stage.run) or any(_LISTED in text for text in texts)
 
 
 def filled(run: str | tuple[str, ...], paths: Sequence[str]) -> Iterator[str | tuple[str, ...]]:

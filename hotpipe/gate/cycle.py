@@ -152,7 +152,8 @@ class _Step(Struct):
         free = past.graph.jobs - len(run.working) - len(run.dying)
         chosen = plan.ready(past.graph, waiting & run.missed, run.passed)[: max(free, 0)]
         for stage in chosen:
-            self.actions.append(StartStage(run.number, stage, past.changed.get(stage) or None))
+            changed = past.changed.get(stage) or None
+            self.actions.append(StartStage(run.number, stage, changed, in_question=stage in past.in_question))
         past = replace(past, again=past.again.difference(chosen))
         return past, replace(run, working=run.working.union(chosen), ran=run.ran.union(chosen))
 
@@ -215,9 +216,9 @@ class _Step(Struct):
     def renew(self, past: Past, run: Run, tree: str) -> State:
         if run.told is None:
             self.tell(run, "superseded")
-        return self.rest(past, tree) if past.undone.excess > 0 else self.start(past, tree, run)
+        return self.rest(past, run, tree) if past.undone.excess > 0 else self.start(past, tree, run)
 
-    def rest(self, past: Past, tree: str) -> State:
+    def rest(self, past: Past, run: Run, tree: str) -> State:
         """Not at once again: run after run was undone."""
         undone, until = past.undone, self.now + past.undone.rest_s
         message, hint = undone.accusation()
@@ -229,7 +230,7 @@ class _Step(Struct):
             )
         else:
             self.actions.append(Wake(until))
-        return Resting(past, tree, self.now, until)
+        return Resting(past, run, tree, self.now, until)
 
     def rest_on(self, resting: Resting) -> State:
         """What has come so late is the dead's, as a rule; as it could be somebody's, there is a run in the end."""
@@ -274,15 +275,15 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
         return state
     past = _noted(state.past, given.paths)
     match state:
-        case Idle() | Resting() | Untouched() if not given.paths:
+        case Resting():
+            return _changed_at_rest(state, past, given, deciding)
+        case Idle() | Untouched() if not given.paths:
             return replace(state, past=past)
-        case Resting(_, _, since) if past.undone.by.issuperset(given.paths) and deciding.now - since < LATE_S:
-            return deciding.rest_on(replace(state, past=past, tree=given.tree))
         case Idle(_, since):
             is_echo = deciding.now - since < ECHO_S
             past = deciding.heed_echo(past, given.paths) if is_echo else replace(past, echoes=0)
             return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
-        case Resting() | Untouched():
+        case Untouched():
             return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
         case Running() | Touching():
             return _disturbed_run(state, past, given, deciding)
@@ -291,6 +292,15 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
             return Superseded(past, run, given.tree)
         case _:
             assert_never(state)
+
+
+def _changed_at_rest(state: Resting, past: Past, given: Changed, deciding: _Step) -> State:
+    run = deciding.shake(state.run, _lost(state.past, state.run, given))
+    if not given.paths:
+        return replace(state, past=past, run=run)
+    if past.undone.by.issuperset(given.paths) and deciding.now - state.since < LATE_S:
+        return deciding.rest_on(replace(state, past=past, run=run, tree=given.tree))
+    return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree, run)
 
 
 def _disturbed_run(state: Running | Touching, past: Past, given: Changed, deciding: _Step) -> State:
@@ -325,7 +335,9 @@ def _requested(state: State, given: Requested, deciding: _Step) -> State:
     again = plan.with_dependents(state.past.graph, given.again)
     past = _without(replace(state.past, again=state.past.again | again, undone=state.past.undone.settled()), again)
     match state:
-        case Idle() | Resting() | Untouched():
+        case Resting(_, run):
+            return deciding.start(past, given.tree, deciding.shake(run, again))
+        case Idle() | Untouched():
             past = past if given.changed is None else _only(past, given.changed)
             return deciding.start(past, given.tree)
         case Running() | Touching() if not again:
@@ -342,7 +354,7 @@ def _only(past: Past, paths: frozenset[str]) -> Past:
     """Nothing but these files is in question: what they do not concern counts as passed."""
     spared = past.graph.stages - plan.concerned(past.graph, paths)
     changed = {name: plan.own(node, paths) for name, node in past.graph.nodes.items()}
-    return replace(past, passed=past.passed | spared, spared=spared, changed=changed)
+    return replace(past, passed=past.passed | spared, spared=spared, changed=changed, in_question=past.graph.stages)
 
 
 def _reconfigured(state: State, given: Reconfigured, deciding: _Step) -> State:
@@ -354,7 +366,9 @@ def _reconfigured(state: State, given: Reconfigured, deciding: _Step) -> State:
     past = replace(state.past, graph=given.graph, triggers=renewed, changed=changed)
     past = _without(replace(past, undone=past.undone.settled()), lost)
     match state:
-        case Idle() | Resting() | Untouched():
+        case Resting(_, run):
+            return deciding.start(past, given.tree, deciding.shake(run, lost))
+        case Idle() | Untouched():
             return deciding.start(past, given.tree)
         case Running() | Touching():
             return deciding.supersede(past, deciding.shake(state.run, lost), given.tree)
@@ -370,10 +384,13 @@ def _recalled(state: State, given: Recalled, deciding: _Step) -> State:
     past, run = state.past, state.run
     if given.stage not in run.waiting(past.graph):
         return state
-    if not given.hit:
-        return deciding.proceed(past, replace(run, missed=run.missed | {given.stage}))
-    past = _passed(past, frozenset({given.stage}))
-    return deciding.proceed(past, replace(run, passed=run.passed | {given.stage}))
+    if given.hit:
+        past, run = _passed(past, frozenset({given.stage})), replace(run, passed=run.passed | {given.stage})
+    else:
+        run = replace(run, missed=run.missed | {given.stage})
+    if run.waiting(past.graph) & run.asked - run.missed:  # their answers come before anything else does
+        return Running(past, run)
+    return deciding.proceed(past, run)
 
 
 def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
@@ -381,7 +398,7 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
         case Running(past, run) | Touching(past, run):
             run = _after_end(past, run, given)
             if given.stage in run.failed - state.run.failed:
-                run = _after_failure(past, run, given.stage, deciding)
+                past, run = _after_failure(past, run, given.stage, deciding)
             return deciding.proceed(past, run)
         case Superseded(past, run, tree):
             run = _after_end(past, run, given)
@@ -392,12 +409,12 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
             return state
 
 
-def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> Run:
-    # One that mutates goes on while what it needs runs again on what it wrote.
+def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> tuple[Past, Run]:
+    # One that mutates goes on, and may even have passed, while what it needs runs again on what it wrote.
     needing = plan.with_dependents(past.graph, (stage,)) - {stage}
     if not needing.isdisjoint(run.working | run.passed):
-        run = deciding.shake(run, needing)
-    return deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
+        past, run = _without(past, needing), deciding.shake(run, needing)
+    return past, deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
 
 
 def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
@@ -407,7 +424,7 @@ def _after_end(past: Past, run: Run, given: StageEnded) -> Run:
         return replace(run, dying=run.dying - stage)
     run = replace(run, working=run.working - stage)
     is_good = given.status == "passed"
-    if is_good and not given.flaky:
+    if is_good and not given.doubtful:
         return replace(run, passed=run.passed | stage)
     if is_good or past.graph.nodes[given.stage].allow_failure:
         return replace(run, passed=run.passed | stage, doubtful=run.doubtful | stage)
@@ -463,8 +480,8 @@ def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deci
 
 def _woken(state: State, deciding: _Step) -> State:
     match state:
-        case Resting(past, tree, _, until) if deciding.now >= until:
-            return deciding.start(past, tree)
+        case Resting(past, run, tree, _, until) if deciding.now >= until:
+            return deciding.start(past, tree, run)
         case Untouched(past, run, retry_at) if deciding.now >= retry_at:
             return deciding.confirm(past, replace(run, tried=frozenset()))
         case _:
@@ -498,7 +515,7 @@ def _noted(past: Past, paths: tuple[str, ...]) -> Past:
         past,
         since_green=past.since_green.union(paths),
         triggers=triggers.changed(past.triggers, [path for path in paths if path != past.own]),
-        changed={name: more | plan.own(past.graph.nodes[name], paths) for name, more in past.changed.items()},
+        changed=plan.with_own(past.graph, past.changed, paths),
     )
     lost = plan.concerned(past.graph, paths)
     return replace(past, passed=past.passed - lost, failed=past.failed - lost, spared=past.spared - lost)
@@ -507,11 +524,11 @@ def _noted(past: Past, paths: tuple[str, ...]) -> Past:
 def _without(past: Past, stages: frozenset[str]) -> Past:
     """The past without the verdicts of these stages: the next pass looks at all of their inputs."""
     changed = {name: paths for name, paths in past.changed.items() if name not in stages}
-    kept = {"passed": past.passed - stages, "failed": past.failed - stages, "spared": past.spared - stages}
+    kept = {key: getattr(past, key) - stages for key in ("passed", "failed", "spared", "in_question")}
     return replace(past, changed=changed, **kept)
 
 
 def _passed(past: Past, stages: frozenset[str]) -> Past:
     """The past after these stages have passed, and that stands."""
     changed = past.changed | dict.fromkeys(stages, frozenset[str]())
-    return replace(past, passed=past.passed | stages, changed=changed)
+    return replace(past, passed=past.passed | stages, changed=changed, in_question=past.in_question - stages)

@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
+
+import psutil
 
 from hotpipe.gate.command import written
 
 _FOLDER = ".hotpipe/changed"
+_PID = re.compile(r"\.([0-9]{1,9})$")
 
 
 class Listed:
@@ -24,6 +28,16 @@ class Listed:
                 file.write(written(paths))
         except OSError:
             self.remove()
+
+    @staticmethod
+    def tidy(root: str) -> None:
+        """Remove what gates left that were killed."""
+        folder = os.path.join(root, _FOLDER)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                pid = _PID.search(name)
+                if pid and not psutil.pid_exists(int(pid[1])):
+                    os.unlink(os.path.join(folder, name))
 
     def remove(self) -> None:
         if self.path is not None:

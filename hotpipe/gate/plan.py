@@ -64,6 +64,23 @@ def own(node: Node, paths: Iterable[str]) -> frozenset[str]:
     return frozenset(path for path in paths if node.inputs is None or node.inputs.matches(path))
 
 
+def with_own(graph: Graph, known: Mapping[str, frozenset[str]], paths: Collection[str]) -> dict[str, frozenset[str]]:
+    """What is `known` of some stages, and those of the paths that are inputs of each. Equal sets are one as far as
+    possible: a switch of branches can mean thousands of paths for each of many stages."""
+    new: dict[int, frozenset[str]] = {}  # by list of globs
+    sums: dict[tuple[int, int], frozenset[str]] = {}
+    found = {}
+    for name, before in known.items():
+        node = graph.nodes[name]
+        at = id(node.inputs)
+        if at not in new:
+            new[at] = own(node, paths)
+        if (id(before), at) not in sums:
+            sums[id(before), at] = before | new[at] if new[at] else before
+        found[name] = sums[id(before), at]
+    return found
+
+
 def with_dependents(graph: Graph, stages: Iterable[str]) -> frozenset[str]:
     """These stages, and those that need them, however far away. A name that is not known counts for itself."""
     found = set(stages)

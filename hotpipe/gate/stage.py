@@ -1,61 +1,22 @@
 """Runs one stage: its processes, its output, its time limit, its retries, its end."""
 
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 
 import anyio
 
 from hotpipe.config.model import Stage
 from hotpipe.errors import SpawnError
-from hotpipe.events import Emit, StageFinding, StageFinished, StageOutput, StageStarted, StageStatus, Stream
+from hotpipe.events import Emit, StageOutput, StageStarted, Stream
 from hotpipe.gate.command import Job
 from hotpipe.gate.findings import Finder, Finding
+from hotpipe.gate.record import Record, told
 from hotpipe.process.child import Exit
 from hotpipe.process.command import Command
 from hotpipe.process.system import Processes, Running
 
 GRACE_S = 2.0  # between SIGTERM and SIGKILL for a stage that is cancelled or out of time
 _NOT_FOUND = 127  # what a shell answers for a program that is not there
-_MOST_LINES = 5_000
-_MOST_CHARACTERS = 1_000_000
-
-
-@dataclass(slots=True)
-class Record:
-    """What came of a stage, and the end of what it wrote: `lost` lines stood before that."""
-
-    command: str
-    status: StageStatus = "cancelled"
-    exit_code: int | None = None
-    took_ms: float = 0.0
-    flaky: bool = False
-    run: int = 0
-    output: deque[tuple[Stream, str]] = field(default_factory=deque)
-    findings: list[Finding] = field(default_factory=list)
-    characters: int = 0
-    lost: int = 0
-
-    def add(self, stream: Stream, text: str) -> None:
-        self.output.append((stream, text))
-        self.characters += len(text)
-        while len(self.output) > _MOST_LINES or self.characters > _MOST_CHARACTERS:
-            self.characters -= len(self.output.popleft()[1])
-            self.lost += 1
-
-    def finished(self, run: int, name: str, stage: Stage, why: str = "") -> StageFinished:
-        """The event that says it."""
-        return StageFinished(
-            run=run,
-            stage=name,
-            status=self.status,
-            exit_code=self.exit_code,
-            took_ms=self.took_ms,
-            flaky=self.flaky,
-            allowed=stage.allow_failure and self.status in {"failed", "timed_out"},
-            why=why,
-            findings=len(self.findings),
-        )
 
 
 class Work:
@@ -66,6 +27,7 @@ class Work:
         self.stage = stage
         self.run = 0  # that it works for: another one, if what has changed since does not concern it
         self.key: str | None = None  # with which it started; null: it is that of what it leaves
+        self.is_part = False  # of its inputs, and nobody knows whether it would pass on the rest
         self.is_cancelled = False
         self.record = Record("")
         self._root = root
@@ -86,7 +48,7 @@ class Work:
         self._emit(StageStarted(run=run, stage=self.name, command=self.record.command, kept=True))
 
     def cancel(self) -> None:
-        """Have it stopped: `perform` returns when all its processes are dead."""
+        """Have it stopped: `perform` returns when all its processes are dead, and `wait` at once."""
         self.is_cancelled = True
         self._scope.cancel()
 
@@ -116,18 +78,24 @@ class Work:
                 self.record.flaky = self.record.flaky or attempt > 0
                 return
 
+    async def wait(self, for_word: Callable[[], Awaitable[object]]) -> None:
+        """Do nothing until then, or until it is cancelled."""
+        self._scope = anyio.CancelScope()
+        if not self.is_cancelled:
+            with self._scope:
+                await for_word()
+
     async def _attempt(self, job: Job) -> None:
-        """All batches, as xargs(1): a failure does not keep the next one from being looked at."""
+        """All batches, as xargs(1): a failure does not keep the next one from being looked at. Without time for each of
+        them it is no pass, even if all that have been run have passed."""
         self.record.status, self.record.exit_code = "passed", 0
         self.record.findings.clear()
         deadline = _deadline(self.stage.timeout)
         for command in job.commands:
-            if self.is_cancelled:
-                return
-            if anyio.current_time() >= deadline:  # what the one before left in its session took long to end
+            if anyio.current_time() < deadline and not self.is_cancelled:
+                await self._batch(command, deadline)
+            elif self.record.status == "passed":
                 self.record.status, self.record.exit_code = "timed_out", None
-                return
-            await self._batch(command, deadline)
 
     async def _batch(self, command: Command, deadline: float) -> None:
         finder = Finder(self._root, self.stage.cwd)
@@ -180,28 +148,6 @@ class Work:
         for finding in findings:
             self.record.findings.append(finding)
             self._emit(told(self.run, self.name, finding))
-
-
-def found(root: str, cwd: str, record: Record) -> list[Finding]:
-    """What a record's output names."""
-    finder = Finder(root, cwd)
-    early = [finding for stream, text in record.output for finding in finder.add(stream, text)]
-    return early + finder.end()
-
-
-def told(run: int, stage: str, finding: Finding) -> StageFinding:
-    """A finding as an event."""
-    return StageFinding(
-        run=run,
-        stage=stage,
-        tool=finding.tool,
-        severity=finding.severity,
-        path=finding.path,
-        line=finding.line,
-        column=finding.column,
-        code=finding.code,
-        message=finding.message,
-    )
 
 
 def _deadline(timeout_s: float | None) -> float:

@@ -21,7 +21,8 @@ class Past(Struct, frozen=True):
     `spared` of the passed ones are only not concerned by what is in question.
 
     `own` is hotpipe's configuration, whose changes concern no trigger. `changed`: what has changed of a stage's inputs
-    since it last passed; a stage that is not there: that is unknown.
+    since it last passed; a stage that is not there: that is unknown. `in_question` are those of which it is only said
+    that nothing else need be looked at.
     `again`: stages that somebody wants to see run, whatever is remembered of them.
     """
 
@@ -35,6 +36,7 @@ class Past(Struct, frozen=True):
     spared: frozenset[str] = _NONE
     again: frozenset[str] = _NONE
     changed: dict[str, frozenset[str]] = {}
+    in_question: frozenset[str] = _NONE
     since_green: frozenset[str] = _NONE
     undone: Undone = Undone()
     echoed_by: frozenset[str] = _NONE
@@ -46,10 +48,10 @@ class Run(Struct, frozen=True):
     """One pass through the stages, on `tree`; `began` in seconds of the monotonic clock.
 
     Each stage is in at most one of `working`, `passed`, `failed`, `skipped`; in none, it waits. `dying` ones are being
-    stopped, and what they come to does not count. `doubtful` are passes after a retry and failures that are allowed:
-    they are never remembered. `asked`: the question is whether it is remembered, `missed`: it is not. `ran` have been
-    at work in this run. `sweep` is the number of the sweep that is under way, and `vouches` what it vouches for.
-    `tried` are the servers whose triggers could not be written. `told` is the verdict, once it has been said.
+    stopped, and what they come to does not count. `doubtful` are passes after a retry, passes on a part, and failures
+    that are allowed: they are never remembered. `asked`: the question is whether it is remembered, `missed`: it is not.
+    `ran` have been at work in this run. `sweep` is the number of the sweep that is under way, and `vouches` what it
+    vouches for. `tried` are the servers whose triggers could not be written. `told` is the verdict, once it is said.
     """
 
     number: int
@@ -107,9 +109,11 @@ class Superseded(Struct, frozen=True):
 
 
 class Resting(Struct, frozen=True):
-    """Run after run was undone, so a stage probably does it: `tree` waits a while, or for a change."""
+    """Run after run was undone, so a stage probably does it: `tree` waits a while, or for a change. `run` is the last,
+    of which there may be verdicts that were not undone."""
 
     past: Past
+    run: Run
     tree: str
     since: float
     until: float
@@ -177,11 +181,11 @@ class Recalled(Struct, frozen=True):
 
 
 class StageEnded(Struct, frozen=True):
-    """A stage is over, and all its processes are dead."""
+    """A stage is over, and all its processes are dead. `doubtful`: its pass is none to remember."""
 
     stage: str
     status: StageStatus
-    flaky: bool = False
+    doubtful: bool = False
 
 
 class Confirmed(Struct, frozen=True):
@@ -235,11 +239,13 @@ class Recall(Struct, frozen=True):
 
 
 class StartStage(Struct, frozen=True):
-    """Answered by StageEnded. `changed`: what of its inputs is to be looked at (null: all of them)."""
+    """Answered by StageEnded. `changed`: what of its inputs is to be looked at (null: all of them); `in_question`: and
+    nobody knows of the rest that it has passed."""
 
     run: int
     stage: str
     changed: frozenset[str] | None = None
+    in_question: bool = False
 
 
 class Adopt(Struct, frozen=True):

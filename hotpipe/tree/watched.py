@@ -32,12 +32,30 @@ class Watching(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """One watcher, for as long as its settings are in force; what it sees before is `early`."""
+    """One watcher, for as long as its settings are in force; what it sees before is `early`, and `asking` are those who
+    wait for its word."""
 
     watching: Watching
     early: set[str] = field(default_factory=set)
+    asking: set[anyio.CancelScope] = field(default_factory=set)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     watcher: Watcher = field(init=False)
+
+    async def confirm(self) -> str | None:
+        """As the watcher's; null where another one took its place meanwhile."""
+        with anyio.CancelScope() as scope:
+            self.asking.add(scope)
+            try:
+                return await self.watcher.confirm()
+            finally:
+                self.asking.discard(scope)
+        return None
+
+    def end(self) -> None:
+        """Stop watching. Who waits must ask another: this one has no more events, and tells of nothing."""
+        self.scope.cancel()
+        for scope in self.asking:
+            scope.cancel()
 
 
 class Watched:
@@ -78,8 +96,11 @@ class Watched:
 
     async def confirm(self) -> str:
         """Look at every file once more; what differs is reported before this returns the id of the tree."""
-        await self._settled.wait()
-        return await self._turn.watcher.confirm()
+        tree = None
+        while tree is None:
+            await self._settled.wait()
+            tree = await self._turn.confirm()
+        return tree
 
     def still(self) -> bool:
         """Whether all that has happened up to this moment has been reported. Never waits."""
@@ -114,7 +135,7 @@ class Watched:
 
     def _hand_over(self, following: _Turn) -> None:
         before, self._turn = self._turn, following
-        before.scope.cancel()
+        before.end()
         changed = before.watcher.snapshot.differing_from(following.watcher.snapshot)
         touched = tuple(sorted(following.early.difference(changed)))
         if changed or touched:
