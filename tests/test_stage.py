@@ -245,6 +245,14 @@ def test_out_of_time_all_attempts_count_and_nobody_lives_on(tmp_path: Path) -> N
     assert "hotpipe: attempt 1 timed out; attempt 2 of 2:" in done.texts("a")
 
 
+def test_without_time_for_all_batches_it_has_not_passed(tmp_path: Path) -> None:
+    deaf = '(trap "" TERM; sleep 1000 & wait; sleep 1000) & sleep 0.1'
+    files = {f"x/{'y' * 240}-{number:03}": "" for number in range(700)}
+    project(tmp_path, stage(f"echo batch; {deaf}; : {{changed}}", inputs='["/x/"]', timeout='"600ms"'), files)
+    done = check(tmp_path)
+    assert (done.code, done.statuses) == (1, {"a": "timed_out"})
+
+
 def test_a_flood_counts_for_the_time_limit(tmp_path: Path) -> None:
     done = checked(tmp_path, "yes", timeout='"500ms"')
     assert (done.code, done.statuses) == (1, {"a": "timed_out"})
