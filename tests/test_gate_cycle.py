@@ -262,6 +262,12 @@ class TestAGraph:
         _, actions = after(LINTED, StageEnded("test", "passed", doubtful=True), Confirmed(1, "T1"))
         assert [a for a in actions if isinstance(a, Vouch)] == [Vouch(frozenset({"lint"}))]
 
+    def test_but_one_is_that_passed_at_once_when_it_ran_again(self) -> None:
+        lint, docs = plan.Node("lint", inputs=PY), plan.Node("docs", inputs=Globs(["README"]))
+        again = (StageEnded("lint", "passed", doubtful=True), SAVED, LINTED, StageEnded("docs", "passed"))
+        _, actions = after(*again, Confirmed(1, "T2"), graph=abreast(lint, docs))
+        assert [a for a in actions if isinstance(a, Vouch)] == [Vouch(frozenset({"lint", "docs"}))]
+
     def test_what_is_remembered_is_not_started_and_needs_no_job(self) -> None:
         graph = abreast(plan.Node("slow"), plan.Node("lint"), jobs=1)
         state, actions = cycle.step(Idle(Past(graph)), Requested("T1"), 0.0)

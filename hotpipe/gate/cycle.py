@@ -205,7 +205,8 @@ class _Step(Struct):
     def shake(self, run: Run, lost: frozenset[str]) -> Run:
         """The run without the verdicts of `lost`, and with those of them that are at work being stopped."""
         run = self.cancel(run, run.working & lost)
-        return replace(run, passed=run.passed - lost, failed=run.failed - lost, sweep=None)
+        left = {name: getattr(run, name) - lost for name in ("passed", "failed", "doubtful")}
+        return replace(run, sweep=None, **left)
 
     def supersede(self, past: Past, run: Run, tree: str) -> State:
         """Another run, once nobody is left of whom it would be in the way."""

@@ -52,10 +52,10 @@ class Memory:
         self._inputs.fill(files)
         self.forget_keys()
 
-    def changed(self, files: Mapping[str, File], paths: tuple[str, ...]) -> None:
-        """These files are not what they were."""
-        self._inputs.update(files, paths)
+    def changed(self, files: Mapping[str, File], paths: tuple[str, ...]) -> frozenset[str]:
+        """These files may not be what they were; those of which something else was remembered are returned."""
         self.forget_keys()
+        return self._inputs.update(files, paths)
 
     def forget_keys(self) -> None:
         """What they were made of may be different: at the start of each run, and with each change."""
