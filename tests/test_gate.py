@@ -314,6 +314,19 @@ def test_a_fixer_that_fails_on_what_is_no_more_there_runs_once_more(
     assert running.until(lambda event: event["type"] == "run.finished")["status"] == "green"
 
 
+def test_a_server_waits_for_what_a_fixer_that_it_needs_has_made_of_the_stages_before(
+    tmp_path: Path, gate: Callable[[str], Gate]
+) -> None:
+    (tmp_path / "a.txt").write_text("ugly")
+    running = gate(
+        '[stage.lint]\nrun = "grep -q fixed a.txt || exit 0; sleep 1; exit 1"\ninputs = ["a.txt"]\n'
+        '[stage.fix]\nrun = "echo fixed > a.txt"\ninputs = ["a.txt"]\nmutates = true\n'
+        '[gate]\njobs = 2\n[server.web]\nrun = "true"\nneeds = ["fix"]\n'
+    )
+    assert running.until(lambda event: event["type"] == "run.finished")["status"] == "red"
+    assert not running.of_type("trigger.touched")
+
+
 class Overtaken:
     """A tree that changes when a sweep has just been told, and says so at once: the word of it is still on its way."""
 

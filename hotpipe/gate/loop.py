@@ -328,7 +328,8 @@ def _trigger(config: Config, server: str | None) -> Trigger:
     if server is None:
         return Trigger(None)
     asked = config.server[server]
-    return Trigger(server, asked.needs, _globs(asked.inputs))
+    needs = None if asked.needs is None else plan.with_needed(config.needs(), asked.needs)
+    return Trigger(server, needs, _globs(asked.inputs))
 
 
 def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> frozenset[str]:
