@@ -70,11 +70,19 @@ class Memory:
 
     def key(self, name: str) -> str:
         """The key of a stage in the tree as it is."""
-        if name not in self._memo:
-            stage = self._stages[name]
-            needs = [self.key(need) for need in self._project.config.needs()[name]]
-            self._memo[name] = self._keys.key(name, stage, self._inputs.identity(stage.inputs), needs)
+        needs, waiting = self._project.config.needs(), [name]
+        while name not in self._memo:  # hundreds in a row are no trouble
+            last = waiting[-1]
+            missing = [need for need in needs[last] if need not in self._memo]
+            waiting.extend(missing)
+            if not missing:
+                self._memo[last] = self._key(waiting.pop(), needs)
         return self._memo[name]
+
+    def _key(self, name: str, needs: Mapping[str, tuple[str, ...]]) -> str:
+        stage = self._stages[name]
+        needed = [self._memo[need] for need in needs[name]]
+        return self._keys.key(name, stage, self._inputs.identity(stage.inputs), needed)
 
     def recall(self, run: int, name: str) -> bool:
         """Tell of an earlier pass on just this content, if there is one on disk."""
