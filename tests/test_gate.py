@@ -219,6 +219,14 @@ def test_a_path_that_is_not_there_is_told_and_watched_when_it_comes(
     assert running.until(lambda event: event["type"] == "change.detected")["paths"] == ["src/a.py"]
 
 
+def test_a_link_is_no_place_to_watch_and_that_is_told(tmp_path: Path, gate: Callable[[str], Gate]) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "src").symlink_to("elsewhere")
+    running = gate('[watch]\npaths = ["src"]\n[stage.a]\nrun = "true"')
+    warning = running.until(lambda event: event["type"] in {"warning", "run.finished"})
+    assert (warning["code"], "symbolic link" in warning["hint"]) == ("watch.nothing", True)
+
+
 def touched_since(running: Gate, seen: int) -> list[tuple[str, int]]:
     return [(event["server"], event["run"]) for event in running.events[seen:] if event["type"] == "trigger.touched"]
 
