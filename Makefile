@@ -28,9 +28,10 @@ lint: $(INSTALLED) ## check style, types and layers
 	$(BIN)/mypy $(HELLO)
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## measure: from save to stage, trees of 100,000 files, and a hundred restarts of each server under load
+bench: $(INSTALLED) ## measure: from save to stage, trees of 100,000 files, the gate, and a hundred restarts of each server under load
 	$(BIN)/python bench/save_latency.py
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/gate.py --markdown docs/gate.md
 	$(BIN)/python bench/restart.py --plot docs/restart.png --markdown docs/restart.md
 
 clean: ## remove .venv, caches and what hotpipe left

@@ -59,10 +59,18 @@ class Program:
         """CPU time of the living process tree, in seconds, to the nanosecond and with the threads that have ended."""
         return sum(_cpu_s(member.pid) for member in self._family())
 
+    def own_cpu_s(self) -> float:
+        """CPU time of the process itself, without what it has started."""
+        return _cpu_s(self.pid)
+
     def events(self) -> list[dict[str, Any]]:
         """What `hotpipe --json` has said up to now."""
         lines = self.log.read_bytes().split(b"\n")[:-1]  # the last one may still be being written
         return [json.loads(line) for line in lines if line.startswith(b"{")]
+
+    def last(self, kind: str) -> float:
+        """When hotpipe last said so; before all times where it never did."""
+        return max((float(event["mono"]) for event in self.events() if event["type"] == kind), default=0.0)
 
     def wait_for(self, kind: str, timeout_s: float, *, after: float = 0.0) -> dict[str, Any]:
         """The first event of a kind later than `after`; raises TimeoutError with what hotpipe wrote instead."""

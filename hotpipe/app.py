@@ -24,11 +24,15 @@ from hotpipe.control.protocol import Answer
 from hotpipe.control.standing import Standing
 from hotpipe.daemon import Started
 from hotpipe.errors import HotpipeError, UsageError
-from hotpipe.events import Ending, RunFinished, Warned
+from hotpipe.events import ChangeDetected, Ending, RunFinished, RunStarted, Warned
+from hotpipe.gate import configured
+from hotpipe.gate.cache import FOLDER as CACHE
 from hotpipe.gate.cache import Cache
 from hotpipe.gate.loop import Gate
 from hotpipe.gate.loop import Setting as GateSetting
-from hotpipe.history import History, record
+from hotpipe.gate.undone import some
+from hotpipe.history import History
+from hotpipe.history.recording import record
 from hotpipe.instance import FOLDER, Instance, Role, claim
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
@@ -36,14 +40,13 @@ from hotpipe.reload import Reload
 from hotpipe.server.opening import Opened, open_sockets
 from hotpipe.server.servers import Servers
 from hotpipe.tree.glances import Glances
-from hotpipe.tree.ignore import Ignore
 from hotpipe.tree.watched import Watched, Watching
 from hotpipe.tree.watcher import Change
 from hotpipe.ui import systemd
-from hotpipe.ui.face import Face, show
+from hotpipe.ui.face import Face
+from hotpipe.ui.show import show
 
 INTERRUPTED = 130
-CACHE = os.path.join(FOLDER, "cache")
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
 _ECHO_S = 0.05  # timeout(1) and some supervisors signal twice: the process, and its group
 _BY_HAND = "touch the trigger, with `hotpipe trigger` say, or ask for a restart: `hotpipe restart`"
@@ -55,6 +58,7 @@ class Job:
     """What to run: which halves, in which role (none: beside any other hotpipe), and which runs end it (none of them:
     only a signal does).
 
+    `as_found`: green counts only for the tree that was found; what a stage that mutates has mended was not right.
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
     absolute; empty: nothing is remembered, and nothing that was is believed.
@@ -67,6 +71,7 @@ class Job:
     touch: bool = True
     role: Role | None = None
     ends: frozenset[str] = field(default_factory=frozenset)
+    as_found: bool = False
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
 
@@ -85,6 +90,7 @@ def run(job: Job, started: Started | None = None) -> int:
     `started` is told when nothing can keep it from beginning any more.
     """
     os.chdir(job.project.root)
+    _leave_out(os.path.join(job.project.root, FOLDER))
     sys.setswitchinterval(_SWITCH_S)
     upward = systemd.Link.of(os.environ, os.getpid())
     with contextlib.ExitStack() as place:
@@ -149,13 +155,15 @@ class _Session:
         self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
         self.exit_code = 0
         self._stopping = False
+        self._found = ""  # the tree that the run began with, and what has changed since
+        self._mended: set[str] = set()
         self._told_at = 0.0
         self._reading = anyio.CancelScope()  # the tree for the first time, which can take long
         root, config, triggers = job.project.root, job.project.config, job.project.config.triggers()
         self.history = History(os.path.join(root, FOLDER))
         self._gate = Gate(job.project, triggers if job.touch else {}, self._setting()) if job.gate else None
         self._watched = Watched(root, _watching(job.project), self._changed, bus.emit) if job.gate else None
-        self._glances = Glances(root, config.watch.paths, _ignore(job.project), self._written)
+        self._glances = Glances(root, config.watch.paths, configured.ignore(job.project), self._written)
         tree = self._watched or self._glances
         self._servers = Servers(job.project, place.opened, self.processes, bus.emit, tree)
         self._reload = Reload(job.project, self._apply, bus.emit) if job.role is not None else None
@@ -220,7 +228,7 @@ class _Session:
         plan = self._servers.plan(project)
         if self._watched is not None:
             self._watched.reconfigure(_watching(project))
-        self._glances.reconfigure(project.config.watch.paths, _ignore(project))
+        self._glances.reconfigure(project.config.watch.paths, configured.ignore(project))
         self._servers.reconfigure(project, plan, "" if self._gate else _BY_HAND)
         self._standing.know(self._servers.addresses)
         self.upward.know(tuple(self._servers.addresses))
@@ -250,10 +258,23 @@ class _Session:
             for stamped in batch:
                 self._standing.apply(stamped.event)
                 match stamped.event:
+                    case RunStarted(tree=tree):
+                        self._found, self._mended = tree, set()
+                    case ChangeDetected(paths=paths):
+                        self._mended.update(paths)
                     case RunFinished(status=status) if status in self.job.ends:
-                        self.stop(0 if status == "green" else 1)
+                        self.stop(0 if status == "green" and self._is_as_found() else 1)
                     case Warned(code="trigger.unwritable") if self.job.ends:
                         self.stop(1)
+
+    def _is_as_found(self) -> bool:
+        """Whether what is green is what was there: git commits, and CI checks out, the tree before it was mended."""
+        if not self.job.as_found or self._watched is None or self._watched.tree == self._found:
+            return True
+        message = f"{some(self._mended)}: written by a stage, so what is green is not what was there"
+        hint = "run the stage in your work tree (`hotpipe check` does), add what it writes, and check again"
+        self.bus.emit(Warned(code="check.mended", message=message, hint=hint))
+        return False
 
     async def show(self, inbox: Inbox) -> None:
         """Feed the face; when nobody reads it any more, that is the end."""
@@ -289,16 +310,13 @@ class _Session:
         self._servers.changed([path for path in paths if path != self._file or path == file.SHARED], tree)
 
 
+def _leave_out(folder: str) -> None:
+    """Keep git from taking what is ours, as other tools do it with their folders."""
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, ".gitignore"), "x", encoding="ascii") as file:
+            file.write("*\n")
+
+
 def _watching(project: Project) -> Watching:
-    return Watching(project.config.watch, _never(project))
-
-
-def _ignore(project: Project) -> Ignore:
-    return Ignore(project.root, extra=project.config.watch.ignore, never=_never(project))
-
-
-def _never(project: Project) -> tuple[str, ...]:
-    """What is never watched: the triggers and what is prepared beside them, and where our own output goes."""
-    triggers = (path for t in project.config.triggers().values() for path in (t, f"{t}.{os.getpid()}.tmp"))
-    outputs = (os.path.relpath(os.path.realpath(f"/dev/fd/{d}"), os.path.realpath(project.root)) for d in (1, 2))
-    return (*triggers, *(path for path in outputs if not path.startswith("..")))
+    return Watching(project.config.watch, configured.never(project))

@@ -4,14 +4,13 @@ How it works: `emit` never waits. Each face has an `Inbox` of its own and takes 
 cannot keep up loses lines of output beyond `MOST_OUTPUT`, and is told how many; it never loses anything else.
 """
 
-import time
 from collections import deque
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import anyio
 
-from hotpipe.events import AnyEvent, Output, Stamp, Stamped, Warned
+from hotpipe.clock import stamp
+from hotpipe.events import AnyEvent, Output, Stamped, Warned
 
 MOST_OUTPUT = 10_000  # lines of output that wait for one face
 MOST_CHARACTERS = 8_000_000  # in all of these
@@ -81,7 +80,7 @@ class Bus:
     def emit(self, event: AnyEvent) -> None:
         """Give `event` to every face; returns at once."""
         self._seq += 1
-        stamped = Stamped(_now(self._seq), event)
+        stamped = Stamped(stamp(self._seq), event)
         for inbox in self._inboxes:
             inbox.put(stamped)
 
@@ -89,8 +88,3 @@ class Bus:
         """The last event has been emitted."""
         for inbox in self._inboxes:
             inbox.close()
-
-
-def _now(seq: int) -> Stamp:
-    utc = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Stamp(seq=seq, time=utc, mono=round(time.monotonic(), 6))

@@ -10,9 +10,7 @@ is honoured here. `forget` is for whoever starts programs that are not to hear o
 
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -132,6 +130,9 @@ class Repository:
     @contextlib.contextmanager
     def _own_index(self) -> Iterator[Mapping[str, str]]:
         """The environment for an index that may be written."""
+        import shutil  # noqa: PLC0415 - with the next one, a tenth of the start-up time of a check
+        import tempfile  # noqa: PLC0415
+
         with tempfile.TemporaryDirectory(prefix="hotpipe-index-") as folder:
             copy = os.path.join(folder, "index")
             with contextlib.suppress(FileNotFoundError):  # nothing was ever added

@@ -28,7 +28,7 @@ class Reload:
         self._name = os.path.basename(project.file)
         self._apply = apply
         self._emit = emit
-        self._lone = Lone(project.file)
+        self._lone = Lone(project.file, project.config.watch.poll)
         self._looked: tuple[Mark | None] | None = None  # both who watches the tree, and who watches the file, may tell
         self._rejected: tuple[bytes | None, tuple[str, ...]] | None = None
 

@@ -40,9 +40,12 @@ class Repository:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
 
-    def commit(self, files: dict[str, str] | None = None) -> str:
-        self.write(files or {})
+    def stage(self, files: dict[str, str]) -> None:
+        self.write(files)
         self.git("add", "-A")
+
+    def commit(self, files: dict[str, str] | None = None) -> str:
+        self.stage(files or {})
         self.git("commit", "-q", "--no-verify", "--allow-empty", "-m", "x")
         return self.git("rev-parse", "HEAD").strip()
 

@@ -112,8 +112,7 @@ class TestUsage:
 class TestStaged:
     def test_what_is_staged_is_checked_whatever_the_work_tree_holds(self, repository: Repository) -> None:
         repository.commit({"hotpipe.toml": '[stage.one]\nrun = "grep good file"\n', "file": "x"})
-        repository.write({"file": "good"})
-        repository.git("add", "-A")
+        repository.stage({"file": "good"})
         repository.write({"file": "bad"})
         assert check(repository.path, "--staged").returncode == 0
         repository.git("add", "-A")
@@ -121,7 +120,7 @@ class TestStaged:
         assert check(repository.path, "--staged").returncode == 1
 
     def test_the_configuration_is_the_one_in_the_index(self, repository: Repository) -> None:
-        repository.commit({"hotpipe.toml": '[stage.one]\nrun = "echo index"\n'})
+        repository.stage({"hotpipe.toml": '[stage.one]\nrun = "echo index"\n'})
         repository.write({"hotpipe.toml": "not TOML"})
         done = check(repository.path, "--staged", "--json")
         assert (done.returncode, output(done)) == (0, ["index"])
@@ -134,8 +133,7 @@ class TestStaged:
 
     @pytest.mark.parametrize("ignored", ["hotpipe.toml", "other"])
     def test_one_that_is_not_tracked_counts_as_it_is_on_disk(self, repository: Repository, ignored: str) -> None:
-        repository.write({".gitignore": f"{ignored}\n", "in/file": "x"})
-        repository.git("add", "-A")
+        repository.stage({".gitignore": f"{ignored}\n", "in/file": "x"})
         repository.write({"hotpipe.toml": '[stage.one]\nrun = "pwd; ls"\n'})
         done = check(repository.path / "in", "--staged", "--json")
         assert done.returncode == 0
@@ -154,7 +152,7 @@ class TestStaged:
         assert output(done)[2].endswith("/sub")
 
     def test_a_stage_hears_nothing_of_the_repository_that_the_hook_is_of(self, repository: Repository) -> None:
-        repository.commit({"hotpipe.toml": '[stage.one]\nrun = "env; git status"\n'})
+        repository.stage({"hotpipe.toml": '[stage.one]\nrun = "env; git status"\n'})
         hook = {"GIT_INDEX_FILE": ".git/index", "GIT_PREFIX": "", "GIT_DIR": ".git"}
         done = check(repository.path, "--staged", "--json", **hook)
         assert not [line for line in output(done) if line.startswith(tuple(hook))]
@@ -189,7 +187,7 @@ class TestStaged:
     def test_one_that_is_ended_leaves_nothing_and_is_not_green(
         self, repository: Repository, temporary: Path, start: Start, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
-        repository.commit({"hotpipe.toml": '[stage.one]\nrun = "pwd; exec sleep 1000"\n'})
+        repository.stage({"hotpipe.toml": '[stage.one]\nrun = "pwd; exec sleep 1000"\n'})
         launcher = ("env", f"TMPDIR={temporary}")
         running = start(repository.path, "check", "--staged", launcher=launcher)
         copy = Path(running.until("stage.output")["text"])
@@ -201,7 +199,7 @@ class TestStaged:
     def test_one_that_is_killed_is_tidied_up_after_by_the_next(
         self, repository: Repository, temporary: Path, start: Start
     ) -> None:
-        repository.commit({"hotpipe.toml": '[stage.one]\nrun = "pwd; test -e go || exec sleep 1000"\n'})
+        repository.stage({"hotpipe.toml": '[stage.one]\nrun = "pwd; test -e go || exec sleep 1000"\n'})
         running = start(repository.path, "check", "--staged", launcher=("env", f"TMPDIR={temporary}"))
         copy = Path(running.until("stage.output")["text"])
         beside = check(repository.path, "--staged", "none")  # while it runs, its copy stays
@@ -209,7 +207,7 @@ class TestStaged:
         running.process.kill()
         running.wait()
         assert copy.exists()
-        repository.commit({"go": "x"})
+        repository.stage({"go": "x"})
         assert check(repository.path, "--staged").returncode == 0
         assert list(temporary.iterdir()) == []
 

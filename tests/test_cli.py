@@ -253,7 +253,7 @@ class TestConfig:
     def test_prints_toml_with_all_defaults(self, hotpipe: Hotpipe, tmp_path: Path) -> None:
         plant(tmp_path, {"hotpipe.toml": GREEN})
         printed = tomllib.loads(hotpipe("config").stdout)
-        assert printed["watch"] == {"paths": ["."], "ignore": [], "settle": "5ms"}
+        assert printed["watch"] == {"paths": ["."], "ignore": [], "settle": "5ms", "poll": "auto"}
         assert list(printed["stage"]) == ["one", "two"]
 
     def test_prints_the_same_as_json(self, hotpipe: Hotpipe, tmp_path: Path) -> None:

@@ -173,11 +173,8 @@ def test_the_configuration_of_this_repository_is_green(tmp_path: Path, start: St
     (folder / ".venv").symlink_to(sys.prefix)
     hotpipe = start(folder, "check")
     assert hotpipe.wait() == 0, hotpipe.seen
-    assert [(one["stage"], one["status"]) for one in hotpipe.of("stage.finished")] == [
-        ("lint", "passed"),
-        ("types", "passed"),
-        ("test", "passed"),
-    ]
+    passed = dict.fromkeys(("lint", "types", "test"), "passed")
+    assert {one["stage"]: one["status"] for one in hotpipe.of("stage.finished")} == passed
     assert not (folder / ".trigger").exists()
 
 
@@ -311,7 +308,9 @@ def save_against(obstacle: Callable[[], None], removal: Callable[[], None], hotp
     hotpipe.until("server.verified")
     assert get(addr).endswith(" good, too")
     assert len(hotpipe.of("run.started")) == 2
-    assert len(hotpipe.of("warning")) == 1
+    # A full disk may have the cache for another victim.
+    told = [one["code"] for one in hotpipe.of("warning") if one["code"] != "cache.unavailable"]
+    assert told == ["trigger.unwritable"]
     return str(warned["hint"])
 
 
@@ -412,7 +411,9 @@ def test_when_the_project_vanishes_the_server_stays(tmp_path: Path, start: Start
     hotpipe.until("server.verified")
     shutil.rmtree(folder)
     hotpipe.until("run.finished", status="red")
-    assert any(f"there is no folder {folder}" in one["text"] for one in hotpipe.of("stage.output"))
+    # The stage may begin while the folder, emptied, is still being removed.
+    missing = (f"there is no folder {folder}", "No such file or directory")
+    assert any(each in one["text"] for one in hotpipe.of("stage.output") for each in missing)
     assert get(addr).endswith(" good")
     before = psutil.Process(hotpipe.process.pid).cpu_times()
     time.sleep(1)  # time in which a loop that spins would use a whole second

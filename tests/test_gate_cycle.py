@@ -508,7 +508,7 @@ class TestWhoUndoesRuns:
     def test_but_no_change_is_ever_missed_not_even_after_it_gave_up(self) -> None:
         state, _ = self.undoing(*["out"] * undone.PATIENCE)
         assert isinstance(state, Resting)
-        state = states.Resting(state.past, "T", 0.0, float("inf"))
+        state = states.Resting(state.past, state.run, "T", 0.0, float("inf"))
         state, actions = step(state, Changed(("out",), (), "T2"), cycle.LATE_S / 2)
         (wake,) = deeds(actions)
         assert isinstance(wake, Wake)

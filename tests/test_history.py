@@ -31,7 +31,8 @@ from hotpipe.events import (
     Stamp,
     Stamped,
 )
-from hotpipe.history import History, record, tables
+from hotpipe.history import History, tables
+from hotpipe.history.recording import record
 
 
 def stamped(event: AnyEvent) -> Stamped:

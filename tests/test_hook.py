@@ -205,7 +205,8 @@ class TestBesideOthers:
         assert "theirs" in done.stderr
         assert "✓" not in done.stdout + done.stderr
         script(repository.path / ".git/hooks/pre-commit.before-hotpipe", "exit 0")
-        assert "✓ one" in repository.attempt("commit", "--allow-empty", "-m", "y").stderr
+        repository.stage({"file": "x"})
+        assert "✓ one" in repository.attempt("commit", "-m", "y").stderr
         script(repository.path / ".git/hooks/pre-commit.before-hotpipe", text.decode().partition("\n")[2].strip())
         hook(repository, "uninstall")
         assert earlier.read_bytes() == text
@@ -240,6 +241,15 @@ class TestBesideOthers:
         assert "renewed" in hook(guarded, "install")
         assert file.read_text() == ours
         assert not (guarded.path / ".git/hooks/pre-commit.before-hotpipe").exists()
+
+    def test_that_of_another_project_in_the_same_repository_is_left_as_it_is(self, guarded: Repository) -> None:
+        file = guarded.path / ".git/hooks/pre-commit"
+        ours = file.read_text()
+        (guarded.path / "web").mkdir()
+        (guarded.path / "web/hotpipe.toml").write_text(GOOD)
+        said = hook(guarded, "install", "--config", "web/hotpipe.toml", code=2)
+        assert "another project's already: hotpipe check --staged" in said
+        assert file.read_text() == ours
 
     def test_uninstalling_what_is_not_ours_removes_nothing(self, repository: Repository) -> None:
         repository.commit({"hotpipe.toml": GOOD})

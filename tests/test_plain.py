@@ -132,6 +132,18 @@ class TestStages:
             "✓ green in 2.77 s",
         )
 
+    def test_a_green_run_says_what_it_did_not_look_at(self) -> None:
+        spared = [
+            StageFinished(run=1, stage=name, status="skipped", exit_code=None, took_ms=0, why="none of its inputs")
+            for name in ("types", "test")
+        ]
+        assert shown(started(), *spared, *stage("lint"), finished(took_ms=20)) == text(
+            "",
+            "▶ run 1 · HH:MM:SS",
+            "  ✓ lint           15 ms",
+            "✓ green in 20 ms · types, test skipped",
+        )
+
     def test_durations_stand_in_line_whatever_they_are(self) -> None:
         events = [
             e for n, ms in enumerate([0.3, 999.4, 999.6, 59_994, 59_996, 3_599_000]) for e in stage(f"s{n}", took_ms=ms)
@@ -162,6 +174,7 @@ class TestStages:
             "E  1 == 2",
             "",
             "",
+            "not known: deploy",
             "✗ red: test failed in 663 ms",
         )
 

@@ -130,8 +130,8 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def write_config(root: Path, poll: str) -> None:
-    (root / "hotpipe.toml").write_text(f'[watch]\npoll = "{poll}"\n[stage.ok]\nrun = "true"\n')
+def write_config(root: Path, poll: str, more: str = "") -> None:
+    (root / "hotpipe.toml").write_text(f'[watch]\npoll = "{poll}"\n[stage.ok]\nrun = "true"\n{more}')
 
 
 def save(root: Path) -> None:
@@ -191,12 +191,21 @@ def inotify_descriptors(pid: int) -> int:
     return sum(link == "anon_inode:inotify" for link in links)
 
 
-@pytest.mark.parametrize("poll, opened", [("always", 0), ("auto", 1), ("never", 1)])
+@pytest.mark.parametrize("poll, opened", [("always", 0), ("auto", 2), ("never", 2)])
 def test_always_opens_no_inotify_and_the_others_do(project: Path, start: Start, poll: str, opened: int) -> None:
+    """One of the tree, one of the configuration."""
     write_config(project, poll)
     running = start(project, "gate")
     running.until("run.finished", status="green")
     assert inotify_descriptors(running.process.pid) == opened
+
+
+def test_a_changed_configuration_is_noticed_without_events_too(project: Path, start: Start) -> None:
+    running = start(project, "gate")
+    running.until("run.finished", status="green")
+    write_config(project, "always", '[stage.two]\nrun = "true"\n')
+    running.until("config.reloaded")
+    running.until("stage.finished", stage="two", status="passed")
 
 
 # --- a look lists no folder whose own stamps stand -------------------------------------------------------------------

@@ -282,7 +282,7 @@ def test_a_move_is_what_it_leaves_and_what_it_brings(
 @pytest.mark.parametrize(
     "suspects",
     [{"x/y/z/file"}, {"x/y"}, {"x"}, {"x/y/z/file", "x"}, {"x/y/.gitignore"}, {"x/y/.gitignore", "x/y/z/file"}, {""}],
-    ids=str,
+    ids=lambda suspects: " ".join(sorted(suspects)),
 )
 def test_whichever_event_of_a_new_folder_comes_first_all_of_it_is_found(project: Path, suspects: set[str]) -> None:
     snapshot = fresh(project)

@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import traceback
 from datetime import UTC, datetime
 
 import click
@@ -96,6 +95,8 @@ def _only_expected(error: Exception) -> HotpipeError | None:
 
 
 def _unexpected(error: Exception) -> int:
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     try:
         folder = os.path.join(_root(), ".hotpipe", "logs")

@@ -1,14 +1,15 @@
 """What the verbs that talk to a running hotpipe have in common. They load neither loop nor faces: start-up time."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotpipe import control, instance
 from hotpipe.config import file
-from hotpipe.control import Request
 from hotpipe.errors import HotpipeError, NotRunning, UsageError
+
+if TYPE_CHECKING:
+    from hotpipe.control import Request
 
 config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration file.")
 
@@ -24,11 +25,13 @@ def found(config_file: str | None) -> str:
     return os.path.abspath(config_file) if config_file else file.find(cwd)
 
 
-def ask(config_file: str | None, request: Request) -> list[dict[str, Any]]:
+def ask(config_file: str | None, request: "Request") -> list[dict[str, Any]]:
     """The answers of the hotpipes that run in the project.
 
     Raises HotpipeError where one runs that does not answer, ConfigError where none runs and none could, NotRunning.
     """
+    from hotpipe import control, instance
+
     project = root(config_file)
     try:
         return control.ask(project, request)

@@ -2,21 +2,30 @@
 
 import contextlib
 import os
+import threading
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import structs
 
-from hotpipe import app, git
+from hotpipe import git
 from hotpipe.cli import asking, options, reports
 from hotpipe.config import chosen, file
 from hotpipe.config.file import Project
 from hotpipe.config.model import nearest
 from hotpipe.errors import UsageError
-from hotpipe.staged import Staged
-from hotpipe.staged import staged as staged_copy
+from hotpipe.events import Stamped
+from hotpipe.gate import straight
+from hotpipe.gate.cache import FOLDER as CACHE
+from hotpipe.history import History
+from hotpipe.instance import FOLDER
+from hotpipe.ui.face import Face, write
 
+if TYPE_CHECKING:
+    from hotpipe.staged import Staged
+
+_LAST_WORDS_S = 2.0  # how long a reader who does not read may hold up the end
 _ENDS = frozenset({"green", "red", "superseded"})
 
 
@@ -29,13 +38,23 @@ class _Asked:
     keep_going: bool
     no_cache: bool
 
-    def job(self, project: Project, report: reports.Reported) -> app.Job:
+    def part(self, project: Project, report: reports.Reported) -> Project:
+        """What of the project is to be run."""
         part = _only(project, self.stages) if self.stages else _all_needed(project)
         if not part.config.stage:
             raise UsageError(f"{project.file} has no stage to run", hint='write [stage.test] with run = "pytest"')
-        part = report.unwatched(_to_the_end(part) if self.keep_going else part)
-        job = app.Job(part, report.face, gate=True, ends=_ENDS)
-        return replace(job, touch=self.trigger, cache="" if self.no_cache else job.cache)
+        return report.unwatched(_to_the_end(part) if self.keep_going else part)
+
+    def run(self, part: Project, face: Face, changed: tuple[str, ...] | None, cache: str = CACHE) -> int:
+        """Run it: at once, where nothing has to run; else in the loop, which takes its time to load."""
+        if not (self.trigger or self.no_cache or "NOTIFY_SOCKET" in os.environ):
+            found = straight.check(part, cache, None if changed is None else frozenset(changed))
+            if found is not None:
+                return _said(found, part, face)
+        from hotpipe import app
+
+        job = app.Job(part, face, gate=True, ends=_ENDS, touch=self.trigger, as_found=True, changed=changed)
+        return app.run(replace(job, cache="" if self.no_cache else cache))
 
 
 @click.command(short_help="Run the stages once and exit: 0 green, 1 not.")
@@ -72,26 +91,39 @@ def command(
 
 
 def _check(asked: _Asked, config_file: str | None, rev: str | None, report: reports.Reported) -> int:
-    job = asked.job(options.project(config_file), report)
-    if rev is not None:
-        job = replace(job, changed=git.Repository.of(job.project.root).changed_since(rev))
+    part = asked.part(options.project(config_file), report)
+    changed = None if rev is None else git.Repository.of(part.root).changed_since(rev)
     if git.is_calling():
         git.forget()
-    return app.run(job)
+    return asked.run(part, report.face, changed)
+
+
+def _said(events: list[Stamped], part: Project, face: Face) -> int:
+    """Tell and record a green run, all at once."""
+    gives_up = threading.Event()
+    patience = threading.Timer(_LAST_WORDS_S, gives_up.set)
+    patience.daemon = True
+    patience.start()
+    with contextlib.suppress(BrokenPipeError):  # read or not, the exit code says it
+        write(face.render(events), gives_up)
+    patience.cancel()
+    History(os.path.join(part.root, FOLDER)).apply_all(events)
+    return 0
 
 
 def _check_staged(asked: _Asked, found: str, report: reports.Reported) -> int:
     root = os.path.dirname(found)
-    with staged_copy(root) as copy, contextlib.chdir(copy.root):
-        job = asked.job(_without(copy.ignore, _as_staged(found, copy)), report)
+    from hotpipe.staged import staged
+
+    with staged(root) as copy, contextlib.chdir(copy.root):
+        part = asked.part(_without(copy.ignore, _as_staged(found, copy)), report)
         git.forget()  # the copy is no repository, and the one that it comes from is not to be touched
         if copy.python_path:
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*copy.python_path, os.environ.get("PYTHONPATH"))))
-        cache = job.cache and os.path.join(root, job.cache)
-        return app.run(replace(job, changed=copy.changed, cache=cache))
+        return asked.run(part, report.face, copy.changed, os.path.join(root, CACHE))
 
 
-def _as_staged(found: str, copy: Staged) -> Project:
+def _as_staged(found: str, copy: "Staged") -> Project:
     """The configuration in the index; where there is none, that on disk."""
     own = os.path.join(copy.root, os.path.basename(found))
     if os.path.lexists(own):

@@ -5,6 +5,7 @@ another name and called first, with the same arguments and standard input.
 """
 
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.git import Repository
 
 _MARK = b"# hotpipe's hook"
+_CALL = re.compile(rb'exec "\$hotpipe" (.*)')
 _SUFFIX = ".before-hotpipe"
 _CHECKS = {"pre-commit": "check --staged", "pre-push": "check"}
 _SCRIPT = """\
@@ -101,6 +103,10 @@ class _Hook:
 
     def _renew(self, script: bytes) -> str:
         present = self.file.read_bytes()
+        if (called := _CALL.findall(present)) != _CALL.findall(script):
+            call = os.fsdecode(b", ".join(called))
+            hint = f"one hook can call both: edit {self.file}; or remove it first, with `hotpipe hook uninstall`"
+            raise UsageError(f"the {self.name} hook is another project's already: hotpipe {call}", hint=hint)
         if present == script and os.access(self.file, os.X_OK):
             return f"{self.file} is installed already"
         self._prepared(script).replace(self.file)

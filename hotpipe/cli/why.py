@@ -8,7 +8,8 @@ import msgspec
 from hotpipe.cli import asking
 from hotpipe.config import file
 from hotpipe.config.file import Project
-from hotpipe.gate.why import Effect, Explanation, explain, locate
+from hotpipe.gate import configured
+from hotpipe.gate.why import Effect, Explanation, explain, locate, of_own
 from hotpipe.tree.ignore import Ignore
 
 _MARKS = {True: "●", False: "·"}
@@ -24,7 +25,9 @@ def command(config_file: str | None, as_json: bool, paths: tuple[str, ...]) -> N
     project = file.load(config_file, here)
     ignore = Ignore(project.root, extra=project.config.watch.ignore, never=tuple(project.config.triggers().values()))
     for number, path in enumerate(paths):
-        found = explain(locate(path, project.root, here, ignore), project.config, ignore)
+        place = locate(path, project.root, here, ignore)
+        found = explain(place, project.config, ignore)
+        found = of_own(found) if place.path == configured.own(project) else found
         if as_json:
             click.echo(msgspec.json.encode(found).decode())
         else:

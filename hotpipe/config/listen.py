@@ -3,7 +3,6 @@
 What `table` gives, `of` reads back as the same. No port is opened and no file looked at: that is for those who bind.
 """
 
-import difflib
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +34,8 @@ class WrongPartsError(ValueError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where something known is near to `word`, in whatever case, else nothing."""
     folded = {name.casefold(): name for name in sorted(known)}
+    import difflib  # noqa: PLC0415 - start-up time
+
     found = difflib.get_close_matches(word.casefold(), folded, n=1)
     return f"; did you mean {folded[found[0]]!r}?" if found else ""
 

@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -291,7 +291,7 @@ def _value(kind: Any, value: object, at: KeyPath, faults: list[Fault]) -> Any:
 
 
 def _table(kind: Any, table: Mapping[str, object], at: KeyPath, faults: list[Fault]) -> Any:
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     missing = [name for name, field in fields.items() if field.required and name not in table]
     unknown = (key for key in table if key not in fields)
     faults.extend(Fault((*at, key), f"unknown key{nearest(key, fields)}") for key in unknown)
@@ -300,6 +300,11 @@ def _table(kind: Any, table: Mapping[str, object], at: KeyPath, faults: list[Fau
     values = {key: part for key, part in parts.items() if part is not _FAULTY}
     stand_ins = {name: "" for name, field in fields.items() if field.required}  # the rest is still to be checked
     return kind(**(stand_ins | values))
+
+
+@cache
+def _fields(kind: Any) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.name: field for field in msgspec.structs.fields(kind)}
 
 
 def _said(kind: Any) -> Any:

@@ -20,6 +20,7 @@ import msgspec
 
 from hotpipe.events import Emit, Stream, Warned, printable
 
+FOLDER = os.path.join(".hotpipe", "cache")  # relative to the project's root
 _FAMILY = b"hotpipe cache "
 _MAGIC = _FAMILY + b"1\n"
 _DIGEST = 16

@@ -217,9 +217,9 @@ class _Step(Struct):
     def renew(self, past: Past, run: Run, tree: str) -> State:
         if run.told is None:
             self.tell(run, "superseded")
-        return self.rest(past, tree) if past.undone.excess > 0 else self.start(past, tree, run)
+        return self.rest(past, run, tree) if past.undone.excess > 0 else self.start(past, tree, run)
 
-    def rest(self, past: Past, tree: str) -> State:
+    def rest(self, past: Past, run: Run, tree: str) -> State:
         """Not at once again: run after run was undone."""
         undone, until = past.undone, self.now + past.undone.rest_s
         message, hint = undone.accusation()
@@ -231,7 +231,7 @@ class _Step(Struct):
             )
         else:
             self.actions.append(Wake(until))
-        return Resting(past, tree, self.now, until)
+        return Resting(past, run, tree, self.now, until)
 
     def rest_on(self, resting: Resting) -> State:
         """What has come so late is the dead's, as a rule; as it could be somebody's, there is a run in the end."""
@@ -276,15 +276,15 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
         return state
     past = _noted(state.past, given.paths)
     match state:
-        case Idle() | Resting() | Untouched() if not given.paths:
+        case Resting():
+            return _changed_at_rest(state, past, given, deciding)
+        case Idle() | Untouched() if not given.paths:
             return replace(state, past=past)
-        case Resting(_, _, since) if past.undone.by.issuperset(given.paths) and deciding.now - since < LATE_S:
-            return deciding.rest_on(replace(state, past=past, tree=given.tree))
         case Idle(_, since):
             is_echo = deciding.now - since < ECHO_S
             past = deciding.heed_echo(past, given.paths) if is_echo else replace(past, echoes=0)
             return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
-        case Resting() | Untouched():
+        case Untouched():
             return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
         case Running() | Touching():
             return _disturbed_run(state, past, given, deciding)
@@ -293,6 +293,15 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
             return Superseded(past, run, given.tree)
         case _:
             assert_never(state)
+
+
+def _changed_at_rest(state: Resting, past: Past, given: Changed, deciding: _Step) -> State:
+    run = deciding.shake(state.run, _lost(state.past, state.run, given))
+    if not given.paths:
+        return replace(state, past=past, run=run)
+    if past.undone.by.issuperset(given.paths) and deciding.now - state.since < LATE_S:
+        return deciding.rest_on(replace(state, past=past, run=run, tree=given.tree))
+    return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree, run)
 
 
 def _disturbed_run(state: Running | Touching, past: Past, given: Changed, deciding: _Step) -> State:
@@ -327,7 +336,9 @@ def _requested(state: State, given: Requested, deciding: _Step) -> State:
     again = plan.with_dependents(state.past.graph, given.again)
     past = _without(replace(state.past, again=state.past.again | again, undone=state.past.undone.settled()), again)
     match state:
-        case Idle() | Resting() | Untouched():
+        case Resting(_, run):
+            return deciding.start(past, given.tree, deciding.shake(run, again))
+        case Idle() | Untouched():
             past = past if given.changed is None else _only(past, given.changed)
             return deciding.start(past, given.tree)
         case Running() | Touching() if not again:
@@ -356,7 +367,9 @@ def _reconfigured(state: State, given: Reconfigured, deciding: _Step) -> State:
     past = replace(state.past, graph=given.graph, triggers=renewed, changed=changed)
     past = _without(replace(past, undone=past.undone.settled()), lost)
     match state:
-        case Idle() | Resting() | Untouched():
+        case Resting(_, run):
+            return deciding.start(past, given.tree, deciding.shake(run, lost))
+        case Idle() | Untouched():
             return deciding.start(past, given.tree)
         case Running() | Touching():
             return deciding.supersede(past, deciding.shake(state.run, lost), given.tree)
@@ -372,10 +385,13 @@ def _recalled(state: State, given: Recalled, deciding: _Step) -> State:
     past, run = state.past, state.run
     if given.stage not in run.waiting(past.graph):
         return state
-    if not given.hit:
-        return deciding.proceed(past, replace(run, missed=run.missed | {given.stage}))
-    past = _passed(past, frozenset({given.stage}))
-    return deciding.proceed(past, replace(run, passed=run.passed | {given.stage}))
+    if given.hit:
+        past, run = _passed(past, frozenset({given.stage})), replace(run, passed=run.passed | {given.stage})
+    else:
+        run = replace(run, missed=run.missed | {given.stage})
+    if run.waiting(past.graph) & run.asked - run.missed:  # their answers come before anything else does
+        return Running(past, run)
+    return deciding.proceed(past, run)
 
 
 def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
@@ -465,8 +481,8 @@ def _touch_answered(state: State, given: Touched | Disturbed | TouchFailed, deci
 
 def _woken(state: State, deciding: _Step) -> State:
     match state:
-        case Resting(past, tree, _, until) if deciding.now >= until:
-            return deciding.start(past, tree)
+        case Resting(past, run, tree, _, until) if deciding.now >= until:
+            return deciding.start(past, tree, run)
         case Untouched(past, run, retry_at) if deciding.now >= retry_at:
             return deciding.confirm(past, replace(run, tried=frozenset()))
         case _:

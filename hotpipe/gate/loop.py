@@ -7,7 +7,6 @@ at once, or what a touch came to, is answered on the spot.
 
 import contextlib
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -19,19 +18,18 @@ from anyio.abc import TaskGroup
 from msgspec import structs
 
 from hotpipe import trigger
-from hotpipe.config.file import SHARED, Project
+from hotpipe.config.file import Project
 from hotpipe.config.model import Config, Server, Stage
 from hotpipe.errors import TriggerError
 from hotpipe.events import ChangeDetected, Emit, TriggerTouched, Warned, printable
-from hotpipe.gate import command, cycle, plan, state
+from hotpipe.gate import command, configured, cycle, plan, state
 from hotpipe.gate.cache import Cache
 from hotpipe.gate.listed import Listed
 from hotpipe.gate.memory import Memory
 from hotpipe.gate.stage import Work
-from hotpipe.gate.triggers import Due, Trigger
+from hotpipe.gate.triggers import Due
 from hotpipe.gate.undone import some
 from hotpipe.process.system import Processes
-from hotpipe.tree.globs import Globs
 from hotpipe.tree.identity import Entry
 from hotpipe.tree.watcher import Change
 
@@ -71,8 +69,9 @@ class Gate:
         self._emit = setting.emit
         self._touches = touches
         self._memory = Memory(project, setting.cache, setting.place, setting.emit)
-        graph, triggers = _graph(project.config, setting.usual_ms), _triggers(project.config, touches)
-        past = state.Past(graph, triggers, own=_own(project))
+        graph = configured.graph(project.config, setting.usual_ms)
+        triggers = configured.triggers(project.config, touches)
+        past = state.Past(graph, triggers, own=configured.own(project))
         self._state: state.State = state.Idle(past)
         self._send, self._inbox = anyio.create_memory_object_stream[state.Input | _Ended | _Reload](math.inf)
         self._works: dict[str, Work] = {}
@@ -110,6 +109,7 @@ class Gate:
         Listed.tidy(self._project.root)
         async with self._send, self._inbox, anyio.create_task_group() as tasks:
             await anyio.to_thread.run_sync(self._memory.fill, dict(tree.entries), abandon_on_cancel=True)
+            self._tell_nothing()
             async for given in self._inbox:
                 self._heed(self._noted(given, tree), tree, tasks)
                 if isinstance(self._state, state.Over):
@@ -140,10 +140,18 @@ class Gate:
         before, after = self._project.config, reload.project.config
         self._project, self._touches = reload
         self._memory.reconfigure(reload.project, dict(tree.entries))
+        self._tell_nothing()
         redefined = _differing(_defined(before), _defined(after))
         altered = frozenset[str | None](_differing(_asked(before), _asked(after)))
-        graph, triggers = _graph(after, self._setting.usual_ms), _triggers(after, reload.touches)
+        graph, triggers = configured.graph(after, self._setting.usual_ms), configured.triggers(after, reload.touches)
         return state.Reconfigured(graph, triggers, redefined, altered, tree.tree)
+
+    def _tell_nothing(self) -> None:
+        for name in self._memory.without_files():
+            inputs = ", ".join(self._project.config.stage[name].inputs or ())
+            message = f"stage {name!r} has nothing to look at: no watched file matches its inputs, {inputs}"
+            hint = f"is one misspelt, or ignored? `hotpipe why FILE` says; see inputs under [stage.{name}]"
+            self._emit(Warned(code="stage.nothing", message=message, hint=hint))
 
     def _heed(self, given: state.Input, tree: Tree, tasks: TaskGroup) -> None:
         inputs = deque([given])
@@ -221,7 +229,7 @@ class Gate:
 
     async def _mutate(self, work: Work, job: command.Job, tree: Tree) -> None:
         """Run a stage that mutates until it leaves its inputs alone; all that it wrote has been told by then."""
-        node = plan.Node(work.name, inputs=_globs(work.stage.inputs))
+        node = plan.Node(work.name, inputs=configured.globs(work.stage.inputs))
         written = self._written[work.name] = set()
         try:
             for execution in range(1, _MOST_EXECUTIONS + 1):
@@ -306,32 +314,6 @@ class _Prepared(NamedTuple):
     file: trigger.Prepared
 
 
-def _graph(config: Config, usual_ms: Mapping[str, float]) -> plan.Graph:
-    needs = config.needs()
-    shared = {stage.inputs: _globs(stage.inputs) for stage in config.stage.values()}
-    nodes = (
-        plan.Node(name, needs[name], shared[stage.inputs], stage.allow_failure, stage.mutates, usual_ms.get(name))
-        for name, stage in config.stage.items()
-    )
-    return plan.graph(nodes, jobs=config.gate.jobs or os.cpu_count() or 1, fail_fast=config.gate.fail_fast)
-
-
-def _globs(inputs: tuple[str, ...] | None) -> Globs | None:
-    return None if inputs is None else Globs(inputs)
-
-
-def _triggers(config: Config, touches: Mapping[str | None, str]) -> tuple[Trigger, ...]:
-    return tuple(_trigger(config, server) for server in touches)
-
-
-def _trigger(config: Config, server: str | None) -> Trigger:
-    if server is None:
-        return Trigger(None)
-    asked = config.server[server]
-    needs = None if asked.needs is None else plan.with_needed(config.needs(), asked.needs)
-    return Trigger(server, needs, _globs(asked.inputs))
-
-
 def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> frozenset[str]:
     return frozenset(name for name in {*before, *after} if before.get(name) != after.get(name))
 
@@ -344,12 +326,6 @@ def _defined(config: Config) -> dict[str, tuple[Stage, tuple[str, ...]]]:
 def _asked(config: Config) -> dict[str, Server]:
     """Each server but for the path of its trigger, which another one that comes beside it may change."""
     return {name: structs.replace(server, trigger="") for name, server in config.server.items()}
-
-
-def _own(project: Project) -> str | None:
-    """hotpipe's own file, which concerns no server: what it says of one is compared with what it said before."""
-    path = os.path.relpath(project.file, project.root)
-    return None if path == SHARED else path
 
 
 def _unsettled(stage: str, paths: frozenset[str]) -> Warned:

@@ -15,7 +15,7 @@ from hotpipe.config.model import Stage
 from hotpipe.events import Emit, StageFinished, StageOutput
 from hotpipe.gate.cache import Cache, Entry
 from hotpipe.gate.key import Keys
-from hotpipe.gate.stage import Record, found, told
+from hotpipe.gate.record import Record, found, told
 from hotpipe.tree.identity import Entry as File
 from hotpipe.tree.inputs import Inputs
 
@@ -41,6 +41,7 @@ class Memory:
     def reconfigure(self, project: Project, files: Mapping[str, File]) -> None:
         """Other stages, perhaps, in the tree of these files."""
         self._project = project
+        self._needs = project.config.needs()
         if self._cache is not None:
             self._cache.resize(project.config.gate.cache_size)
         self._keys = Keys(project.root, os.environ, self._place)
@@ -62,6 +63,11 @@ class Memory:
         self._memo.clear()
         self._keys.forget()
 
+    def without_files(self) -> list[str]:
+        """The stages whose inputs, though there are some, match no file."""
+        asked = (name for name, stage in self._stages.items() if stage.inputs)
+        return [name for name in asked if not self._inputs.paths(self._stages[name].inputs)]
+
     def files(self, name: str, changed: frozenset[str] | None) -> tuple[str, ...]:
         """What a stage is to look at: of its inputs that exist those that have changed, or all where that is not known
         or nothing is left of them."""
@@ -70,18 +76,18 @@ class Memory:
 
     def key(self, name: str) -> str:
         """The key of a stage in the tree as it is."""
-        needs, waiting = self._project.config.needs(), [name]
+        waiting = [name]
         while name not in self._memo:  # hundreds in a row are no trouble
             last = waiting[-1]
-            missing = [need for need in needs[last] if need not in self._memo]
+            missing = [need for need in self._needs[last] if need not in self._memo]
             waiting.extend(missing)
             if not missing:
-                self._memo[last] = self._key(waiting.pop(), needs)
+                self._memo[last] = self._key(waiting.pop())
         return self._memo[name]
 
-    def _key(self, name: str, needs: Mapping[str, tuple[str, ...]]) -> str:
+    def _key(self, name: str) -> str:
         stage = self._stages[name]
-        needed = [self._memo[need] for need in needs[name]]
+        needed = [self._memo[need] for need in self._needs[name]]
         return self._keys.key(name, stage, self._inputs.identity(stage.inputs), needed)
 
     def recall(self, run: int, name: str) -> bool:

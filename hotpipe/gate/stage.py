@@ -1,62 +1,22 @@
 """Runs one stage: its processes, its output, its time limit, its retries, its end."""
 
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import anyio
 
 from hotpipe.config.model import Stage
 from hotpipe.errors import SpawnError
-from hotpipe.events import Emit, StageFinding, StageFinished, StageOutput, StageStarted, StageStatus, Stream
+from hotpipe.events import Emit, StageOutput, StageStarted, Stream
 from hotpipe.gate.command import Job
 from hotpipe.gate.findings import Finder, Finding
+from hotpipe.gate.record import Record, told
 from hotpipe.process.child import Exit
 from hotpipe.process.command import Command
 from hotpipe.process.system import Processes, Running
 
 GRACE_S = 2.0  # between SIGTERM and SIGKILL for a stage that is cancelled or out of time
 _NOT_FOUND = 127  # what a shell answers for a program that is not there
-_MOST_LINES = 5_000
-_MOST_CHARACTERS = 1_000_000
-
-
-@dataclass(slots=True)
-class Record:
-    """What came of a stage, and the end of what it wrote: `lost` lines stood before that."""
-
-    command: str
-    status: StageStatus = "cancelled"
-    exit_code: int | None = None
-    took_ms: float = 0.0
-    flaky: bool = False
-    run: int = 0
-    output: deque[tuple[Stream, str]] = field(default_factory=deque)
-    findings: list[Finding] = field(default_factory=list)
-    characters: int = 0
-    lost: int = 0
-
-    def add(self, stream: Stream, text: str) -> None:
-        self.output.append((stream, text))
-        self.characters += len(text)
-        while len(self.output) > _MOST_LINES or self.characters > _MOST_CHARACTERS:
-            self.characters -= len(self.output.popleft()[1])
-            self.lost += 1
-
-    def finished(self, run: int, name: str, stage: Stage, why: str = "") -> StageFinished:
-        """The event that says it."""
-        return StageFinished(
-            run=run,
-            stage=name,
-            status=self.status,
-            exit_code=self.exit_code,
-            took_ms=self.took_ms,
-            flaky=self.flaky,
-            allowed=stage.allow_failure and self.status in {"failed", "timed_out"},
-            why=why,
-            findings=len(self.findings),
-        )
 
 
 class Work:
@@ -189,28 +149,6 @@ class Work:
         for finding in findings:
             self.record.findings.append(finding)
             self._emit(told(self.run, self.name, finding))
-
-
-def found(root: str, cwd: str, record: Record) -> list[Finding]:
-    """What a record's output names."""
-    finder = Finder(root, cwd)
-    early = [finding for stream, text in record.output for finding in finder.add(stream, text)]
-    return early + finder.end()
-
-
-def told(run: int, stage: str, finding: Finding) -> StageFinding:
-    """A finding as an event."""
-    return StageFinding(
-        run=run,
-        stage=stage,
-        tool=finding.tool,
-        severity=finding.severity,
-        path=finding.path,
-        line=finding.line,
-        column=finding.column,
-        code=finding.code,
-        message=finding.message,
-    )
 
 
 def _deadline(timeout_s: float | None) -> float:

@@ -110,9 +110,11 @@ class Superseded(Struct, frozen=True):
 
 
 class Resting(Struct, frozen=True):
-    """Run after run was undone, so a stage probably does it: `tree` waits a while, or for a change."""
+    """Run after run was undone, so a stage probably does it: `tree` waits a while, or for a change. `run` is the last,
+    of which there may be verdicts that were not undone."""
 
     past: Past
+    run: Run
     tree: str
     since: float
     until: float

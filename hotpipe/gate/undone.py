@@ -65,7 +65,7 @@ class Undone(Struct, frozen=True):
         return message, "if a stage writes it, give that stage mutates = true, or add the file to ignore under [watch]"
 
 
-def some(paths: frozenset[str]) -> str:
+def some(paths: Collection[str]) -> str:
     """The first few of them."""
     first, more = sorted(paths)[:3], len(paths) - 3
     return f"{', '.join(first)} and {more} more" if more > 0 else ", ".join(first)

@@ -252,6 +252,12 @@ def _by(rule: Rule | None, picked: bool) -> str:  # noqa: FBT001 - the answer, p
     return f"inputs: {printable(rule.pattern)!r}" if picked else f"its inputs take it away: {printable(rule.pattern)!r}"
 
 
+def of_own(found: Explanation) -> Explanation:
+    """The answer for hotpipe's own configuration, which servers are not concerned by."""
+    why = "what the configuration says of it decides, not that the file has changed"
+    return replace(found, servers=tuple(replace(effect, fires=False, why=why) for effect in found.servers))
+
+
 def _below(config: Config, files: Iterable[str]) -> tuple[str, ...]:
     roots = tuple(map(_root, config.watch.paths))
     return tuple(file for file in files if _inside(file, roots))

@@ -15,12 +15,9 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-import anyio.to_thread
-
-from hotpipe.bus import Inbox
 from hotpipe.events import Stamped
 from hotpipe.history import tables
-from hotpipe.history.fold import WANTED, Fold
+from hotpipe.history.fold import Fold
 
 if TYPE_CHECKING:
     import sqlite3
@@ -88,14 +85,6 @@ class History:
         for journal in ("-journal", "-wal", "-shm"):
             with contextlib.suppress(OSError):
                 os.unlink(self._path + journal)
-
-
-async def record(history: History, inbox: Inbox) -> None:
-    """Record what comes, until `inbox` is closed; in a thread, so that nobody waits for the disk."""
-    async for batch in inbox.batches():
-        wanted = [stamped for stamped in batch if isinstance(stamped.event, WANTED)]
-        if wanted:
-            await anyio.to_thread.run_sync(history.apply_all, wanted)
 
 
 def _median(numbers: list[float]) -> float:

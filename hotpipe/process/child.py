@@ -4,13 +4,12 @@ How it works: posix_spawn places the descriptors in the child alone (no code of 
 session of its own; a pidfd tells the end without SIGCHLD, so nothing else in the process can reap it first.
 """
 
-import codecs
 import contextlib
 import errno
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 import anyio
@@ -20,11 +19,12 @@ import anyio.to_thread
 from hotpipe.errors import SpawnError
 from hotpipe.events import Stream
 from hotpipe.process.command import COOKIE, Command
+from hotpipe.process.lines import LONGEST_LINE, Lines, OnLine
 
-OnLine = Callable[[Stream, str], None]
+__all__ = ["LONGEST_LINE", "Child", "Exit", "OnLine"]
+
 _LOOK_S = 0.02
-_CHUNK = 1 << 16
-LONGEST_LINE = 1 << 16  # characters; what is longer comes in pieces
+_CHUNK = 1 << 14  # bytes; of the shortest lines so many that the loop is not kept from anything else
 _REST = 1 << 22  # bytes that are still read from a pipe after the program's end
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 _OWN_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)  # CPython ignores them; a child should not
@@ -171,60 +171,36 @@ async def _readable_once(descriptor: int) -> None:
 
 
 async def _pump(pipe: int, stream: Stream, on_line: OnLine) -> None:
-    lines = _Lines(stream, on_line)
+    lines = Lines(stream, on_line)
     try:
-        async for chunk in _chunks(pipe):
+        async for chunk in _chunks(pipe, lines):
             lines.add(chunk)
     finally:
-        lines.add(_rest(pipe))
+        for chunk in _rest(pipe):
+            lines.add(chunk)
         lines.end()
 
 
-async def _chunks(pipe: int) -> AsyncIterator[bytes]:
+async def _chunks(pipe: int, lines: Lines) -> AsyncIterator[bytes]:
+    """What is written, and nothing at all where `lines` wants to know that time has passed."""
     while True:
-        await anyio.wait_readable(pipe)
-        chunk = os.read(pipe, _CHUNK)
-        if not chunk:
+        with anyio.move_on_after(lines.pause_s) as waiting:
+            await anyio.wait_readable(pipe)
+        if waiting.cancelled_caught:
+            yield b""
+        elif chunk := os.read(pipe, _CHUNK):
+            yield chunk
+        else:
             return
-        yield chunk
 
 
-def _rest(pipe: int) -> bytes:
+def _rest(pipe: int) -> Iterator[bytes]:
     """What is in the pipe at this moment."""
-    rest = bytearray()
+    size = 0
     with contextlib.suppress(BlockingIOError):
-        while len(rest) < _REST and (chunk := os.read(pipe, _CHUNK)):
-            rest += chunk
-    return bytes(rest)
-
-
-class _Lines:
-    """Cuts what is written to a pipe into lines of valid text."""
-
-    def __init__(self, stream: Stream, on_line: OnLine) -> None:
-        self._stream: Stream = stream
-        self._on_line = on_line
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._open = ""
-
-    def add(self, chunk: bytes) -> None:
-        *lines, self._open = (self._open + self._decoder.decode(chunk)).split("\n")
-        for line in lines:
-            self._on_line(self._stream, self._last_piece(line).removesuffix("\r"))
-        self._open = self._last_piece(self._open)
-
-    def _last_piece(self, line: str) -> str:
-        """Give all but the last piece of a long line."""
-        while len(line) > LONGEST_LINE:
-            self._on_line(self._stream, line[:LONGEST_LINE])
-            line = line[LONGEST_LINE:]
-        return line
-
-    def end(self) -> None:
-        rest = self._open + self._decoder.decode(b"", final=True)
-        self._open = ""
-        if rest:
-            self._on_line(self._stream, rest)
+        while size < _REST and (chunk := os.read(pipe, _CHUNK)):
+            size += len(chunk)
+            yield chunk
 
 
 def _signal_number(name: str) -> int:

@@ -18,6 +18,7 @@ _MAGIC = b"hotpipe index 1\n"
 _DIGEST = 16
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1  # what the format holds; tmpfs has time stamps beyond that
 _FEW = 200  # files, which are read as quickly as the index
+_FEW_READ = 20  # one in so many files may have to be read before the index is written anew
 
 _Row = tuple[bytes, int, int, int, int, int, bytes]
 _decoder = msgspec.msgpack.Decoder(list[_Row])
@@ -31,6 +32,11 @@ def load(root: str) -> dict[str, Entry]:
         return _decoded(content)
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return {}
+
+
+def is_old(reads: int, entries: Mapping[str, Entry]) -> bool:
+    """Whether so many files had to be read that it should be saved anew."""
+    return reads * _FEW_READ > len(entries)
 
 
 def save(root: str, entries: Mapping[str, Entry]) -> None:

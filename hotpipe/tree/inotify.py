@@ -9,9 +9,10 @@ Invariant: whatever happens in a folder after `watch` returned is in some later 
 import ctypes
 import os
 import struct
-from typing import Literal, NamedTuple
 
 import anyio
+
+from hotpipe.tree.suspect import Suspect, Write
 
 # <sys/inotify.h>
 _MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x8, 0x40, 0x80
@@ -26,21 +27,6 @@ _INTEREST = (
 _HEADER = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, len
 _BUFFER = 1 << 18
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-Write = Literal["open", "whole", "gone"]
-
-
-class Suspect(NamedTuple):
-    """A path, relative to the root, at which something happened.
-
-    `write` is how the last of it left a file: being written to ("open", also where nobody knows), finished ("whole":
-    closed by its writer, or moved into place), or not there any more.
-    """
-
-    path: str
-    is_dir: bool
-    write: Write = "open"
 
 
 class Inotify:

@@ -21,14 +21,14 @@ _GLANCE_S = 0.02
 
 
 class Lone:
-    """The file at `path` (absolute). `run` it in a task."""
+    """The file at `path` (absolute); `poll` is that of `[watch]`. `run` it in a task."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, poll: str = "auto") -> None:
         self._path = path
         self._folder, self._name = os.path.split(path)
         self._seen = trigger.mark(path)
         self._is_open = False
-        self._source = _source(self._folder)
+        self._source = None if poll == "always" else _source(self._folder)
 
     def is_whole(self) -> bool:
         """It is there, and nobody is writing it. Never waits."""

@@ -13,7 +13,7 @@ import anyio
 from watchfiles import Change
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
-from hotpipe.tree.inotify import Suspect
+from hotpipe.tree.suspect import Suspect
 
 _STEP_MS = 10  # how often watchfiles looks: 18 ms from save to event, 0.4 % of a core
 _PATIENCE_MS = 500

@@ -9,7 +9,7 @@ quickly may take up to `MOST_GROWING_S`.
 import math
 from collections.abc import Iterable
 
-from hotpipe.tree.inotify import Suspect
+from hotpipe.tree.suspect import Suspect
 
 MOST_S = 0.5
 MOST_GROWING_S = 10.0

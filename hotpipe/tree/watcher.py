@@ -28,12 +28,12 @@ from hotpipe.tree import index, mounts
 from hotpipe.tree.git import Hold
 from hotpipe.tree.identity import Entry
 from hotpipe.tree.ignore import Ignore
-from hotpipe.tree.inotify import Inotify, Suspect
+from hotpipe.tree.inotify import Inotify
 from hotpipe.tree.poll import AGAIN_S, SURVEY_S, Look, Mode, Polled, measured
 from hotpipe.tree.settle import Burst
+from hotpipe.tree.suspect import Suspect
 from hotpipe.tree.sweep import Delta, Folders, Snapshot
 
-_FEW_READ = 20  # one in so many files may have to be read before the index is written anew
 _SWEEP_SHARE = 500  # a sweep takes at most this part of the time: 0.2 % of a core
 _LONGEST_S = 60.0
 
@@ -124,7 +124,7 @@ class Watcher:
             self._tell_nothing()
             task_status.started()
             async with anyio.create_task_group() as tasks:
-                if self.snapshot.reads * _FEW_READ > len(self.snapshot.entries):
+                if index.is_old(self.snapshot.reads, self.entries):
                     tasks.start_soon(anyio.to_thread.run_sync, index.save, self._root, dict(self.entries))
                 tasks.start_soon(self._refresh)
                 tasks.start_soon(self._sweep)

@@ -101,6 +101,7 @@ class Plain:
             case ConfigReloaded():
                 yield self._style.paint(f"{event.path} has changed and is in force", "dim")
             case TriggerTouched() if not self._view.servers:
+                yield from self._runs.told_so_far()
                 yield self._style.paint(f"  touched {event.path}", "dim")
             case StageStarted() if event.kept and self._style.verbose:
                 yield self._style.paint(f"  {event.stage} goes on: what has changed does not concern it", "dim")

@@ -72,6 +72,11 @@ class RunLines:
             took = words.duration(superseded.took_ms)
             yield self._style.paint(f"↻ superseded after {took}: the tree changed", "yellow")
 
+    def told_so_far(self) -> Iterator[str]:
+        """The cached stages that have not been told yet."""
+        if self._view.run is not None:
+            yield from self._told_cached(self._view.run)
+
     def stage(self, event: StageFinished) -> Iterator[str]:
         run = self._view.run
         if run is None or (event.status in _UNTOLD and not self._style.verbose):
@@ -121,18 +126,31 @@ class RunLines:
         took = words.duration(event.took_ms)
         if event.status == "green":
             verdict = f"{self._style.paint('✓ green', 'green')} in {took}"
-            yield f"{verdict}{self._remarks(run)}{self._servers.already_serving(run)}"
+            yield f"{verdict}{self._spared(run)}{self._remarks(run)}{self._servers.already_serving(run)}"
             return
         yield from failures(run, self._style)
+        if not self._style.quiet:
+            yield from self._not_run(run)
         blame = ", ".join(map(words.blame, run.failures()))
         verdict = f"{self._style.paint(f'✗ red: {blame}', 'red')} in {took}"
         yield f"{verdict}{self._remarks(run)}{self._servers.still_serving()}"
+
+    def _not_run(self, run: RunView) -> Iterator[str]:
+        """What a failure kept from being known."""
+        names = [stage.name for stage in run.stages.values() if stage.status in _UNTOLD]
+        if names and not self._style.verbose:
+            yield self._style.paint(f"not known: {words.listed(names)}", "dim")
 
     def _remarks(self, run: RunView) -> str:
         """What does not decide the verdict, but should not be forgotten."""
         told = [f"{words.blame(stage)} (allowed)" for stage in run.allowed()]
         told += [f"{stage.name} flaky" for stage in run.flaky()]
         return f"{self._dot}{self._style.paint(', '.join(told), 'yellow')}" if told else ""
+
+    def _spared(self, run: RunView) -> str:
+        """What was not asked about: a green run is no word on it."""
+        names = [stage.name for stage in run.stages.values() if stage.status == "skipped"]
+        return f"{self._dot}{self._style.paint(f'{words.listed(names)} skipped', 'dim')}" if names else ""
 
 
 def _came_to(status: StageStatus) -> StageStatus:
