@@ -339,6 +339,14 @@ class TestMutating:
         assert deeds(actions) == [CancelStage("test")]
 
 
+def test_what_failed_before_that_which_it_needs_failed_on_its_own_writing_is_no_verdict() -> None:
+    graph = abreast(plan.Node("fmt", inputs=PY), plan.Node("fix", ("fmt",), PY, mutates=True), fail_fast=False)
+    over = (StageEnded("fmt", "passed"), SAVED, StageEnded("fix", "failed"), StageEnded("fmt", "failed"))
+    state, _ = after(*over, graph=graph)
+    assert isinstance(state, Running)
+    assert (state.run.failed, state.run.skipped) == ({"fmt"}, {"fix"})
+
+
 class TestWhatIsInQuestion:
     def test_what_no_file_in_question_concerns_is_spared(self) -> None:
         _, actions = step(Idle(Past(TWO)), Requested("T1", changed=frozenset({"a.py"})), 0.0)
