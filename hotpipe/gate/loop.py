@@ -123,12 +123,14 @@ class Gate:
     def _noted(self, given: "state.Input | _Ended | _Reload", tree: Tree) -> state.Input:
         """What the machine is to hear; what it need not know is noted here, in the same order."""
         match given:
-            case state.Changed(paths):
-                self._memory.changed(tree.entries, paths)
-                return given
+            case state.Changed(paths, rewritten, now):
+                # What has been read while a burst went on, which ended where it began, had changed all the same.
+                news = self._memory.changed(tree.entries, (*paths, *rewritten)).difference(paths)
+                return state.Changed((*paths, *sorted(news)), tuple(p for p in rewritten if p not in news), now)
             case _Ended(work):
                 self._memory.ended(work.name, work.key, work.record)
-                return state.StageEnded(work.name, work.record.status, work.record.flaky or work.is_part)
+                doubtful = work.record.flaky or work.is_part or work.is_unsettled
+                return state.StageEnded(work.name, work.record.status, doubtful)
             case _Reload():
                 return self._reloaded(given, tree)
             case _:
@@ -239,6 +241,7 @@ class Gate:
                 if work.is_cancelled or not own:
                     return  # else a failure, too, is one on what is there no more
                 if execution == _MOST_EXECUTIONS:
+                    work.is_unsettled = True
                     self._emit(_unsettled(work.name, own))
                     return
                 work.remark(f"{some(own)}: written meanwhile, so once more")
