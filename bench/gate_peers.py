@@ -1,7 +1,6 @@
-"""What else runs two hundred tasks that do nothing, as far as it is on this machine: npm's are in `bench/.peers`."""
+"""What else runs two hundred tasks that do nothing, as far as `bench/peers.py` or somebody else installed it."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,9 +8,10 @@ from pathlib import Path
 
 from gate_projects import plant
 from measure import find
+from peers import FOLDER
 
 COUNT = 200
-_NPM = Path(__file__).with_name(".peers") / "node_modules"
+_NPM = FOLDER / "npm" / "node_modules"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def peers() -> list[Peer]:
         Peer("make -j2", find("make"), ("-j2", "-s", "all"), _makefile),
         Peer("go-task, 2 at once", _task(), ("--concurrency", "2", "--silent", "all"), _taskfile),
         Peer("pre-commit", find("pre-commit"), ("run", "--all-files"), _hooks),
+        Peer("prek", _there(FOLDER / "py" / "bin" / "prek"), ("run", "--all-files"), _hooks),
         Peer("turbo, all cached", _npm("turbo"), ("run", "check"), _workspaces, that_remembers=True, env=_QUIET),
         Peer("wireit, all cached", _npm("wireit") and shutil.which("npm"), ("run", "all", "--silent"), _scripts, True),
     ]
@@ -57,13 +58,16 @@ _QUIET = {"TURBO_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}
 
 
 def _npm(name: str) -> str | None:
-    program = _NPM / ".bin" / name
+    return _there(_NPM / ".bin" / name)
+
+
+def _there(program: Path) -> str | None:
     return str(program) if program.exists() else None
 
 
 def _task() -> str | None:
-    """go-task; another program has the name, too."""
-    return shutil.which("go-task") or (shutil.which("task") if not os.path.exists("/usr/share/taskwarrior") else None)
+    """Not any `task`: another program has the name, too."""
+    return shutil.which("go-task") or _there(FOLDER / "go-task" / "bin" / "task")
 
 
 def _makefile() -> dict[str, str]:

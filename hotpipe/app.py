@@ -4,6 +4,7 @@ The first SIGINT, SIGTERM or SIGHUP stops everything in order; a second one kill
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -89,6 +90,8 @@ def run(job: Job, started: Started | None = None) -> int:
 
     `started` is told when nothing can keep it from beginning any more.
     """
+    gc.freeze()
+    gc.enable()
     os.chdir(job.project.root)
     _leave_out(os.path.join(job.project.root, FOLDER))
     sys.setswitchinterval(_SWITCH_S)

@@ -31,11 +31,13 @@ def check(project: Project, cache: str, changed: frozenset[str] | None = None) -
     folder = os.path.join(project.root, cache)
     if not project.config.gate.cache_size or not os.path.isdir(folder):
         return None
-    attempt = _Attempt(project, folder)
+    attempt = Attempt(project, folder)
     return attempt.told if attempt.is_green(changed) else None
 
 
-class _Attempt:
+class Attempt:
+    """One attempt; `told` is what it has to tell if it ends well."""
+
     def __init__(self, project: Project, folder: str) -> None:
         self._project = project
         self.told: list[Stamped] = []
@@ -45,12 +47,15 @@ class _Attempt:
         self._snapshot = Snapshot(project.root, project.config.watch.paths, configured.ignore(project))
 
     def is_green(self, changed: frozenset[str] | None) -> bool:
+        """Whether it ends well."""
         if self._is_written():
             return False
         self._read()
         if self._snapshot.without_files():  # that wants a warning
             return False
         self._memory.fill(self._snapshot.entries)
+        if self._memory.without_files():  # so does that
+            return False
         return self._is_passed(state.Requested(self._snapshot.tree, changed=changed))
 
     def _read(self) -> None:
@@ -75,7 +80,7 @@ class _Attempt:
         while inputs:
             now, actions = cycle.step(now, inputs.popleft(), time.monotonic())
             for action in actions:
-                answer = self._performed(action)
+                answer = self.performed(action)
                 if answer is False:
                     return False
                 if answer is not True:
@@ -83,7 +88,7 @@ class _Attempt:
         last = self.told[-1].event
         return isinstance(now, state.Idle) and isinstance(last, RunFinished) and last.status == "green"
 
-    def _performed(self, action: state.Action) -> state.Input | bool:
+    def performed(self, action: state.Action) -> state.Input | bool:
         """What came of it: an answer, or whether it could be done."""
         match action:
             case state.Emit(event):

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hotpipe.events import Stamped
 from hotpipe.history import tables
-from hotpipe.history.fold import Fold
+from hotpipe.history.fold import Fold, Restart, Run
 
 if TYPE_CHECKING:
     import sqlite3
 
+Record = Run | Restart
 _T = TypeVar("_T")
 _PATIENCE_S = 2.0  # for another hotpipe's transaction: whoever records has time
 _HASTE_S = 0.1  # whoever asks has not
@@ -42,9 +43,16 @@ class History:
 
     def apply_all(self, batch: Iterable[Stamped]) -> None:
         """The same for many, in one transaction: a file that is locked costs `_PATIENCE_S` once."""
-        records = [record for record in map(self._fold.apply, batch) if record is not None]
-        if records:
-            self._tried(lambda base: tables.write(base, records), _PATIENCE_S)
+        if records := self.heed(batch):
+            self.write(records)
+
+    def heed(self, batch: Iterable[Stamped]) -> list[Record]:
+        """What is complete with these events. Does not block."""
+        return [record for record in map(self._fold.apply, batch) if record is not None]
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Record it."""
+        self._tried(lambda base: tables.write(base, records), _PATIENCE_S)
 
     def medians(self) -> dict[str, float]:
         """How long each stage takes, in ms: the median of its last passes that really ran."""

@@ -16,8 +16,6 @@ from hotpipe.events import (
     Stamped,
 )
 
-WANTED = (RunStarted, StageStarted, StageFinished, RunFinished, ServerLive, ServerFailed, ServerDiscarded)
-
 
 class Stage(msgspec.Struct, frozen=True):
     """A stage of a finished run. `attempts`: how often it was started."""

@@ -73,6 +73,20 @@ class Everyone:
         return [child for child in children if _session(child.pid) != _session(0)]
 
 
+def has_strays(known: Container[int]) -> bool:
+    """Whether this process has children other than the `known` ones. Where it adopts orphans, nothing is left of a
+    child that has ended unless that is so: all that descends from it has come to us, or comes from one that has.
+
+    True where the kernel does not tell: proc_pid_task_tid_children(5). The list is to be trusted as long as nobody is
+    waited for meanwhile, so this is for the main thread, which adopts and buries.
+    """
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return any(int(pid) not in known for pid in file.read().split())
+    except OSError:
+        return True
+
+
 def descends(pid: int, child: int, cookie: str) -> bool:
     """Whether a living process is the child or comes from it: by session, by cookie, or by parentage."""
     mark = os.fsencode(cookie)

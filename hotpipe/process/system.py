@@ -71,7 +71,7 @@ class System:
         self._everyone = kin.Everyone(self._prefix)
         self._journal = Journal(folder, self._prefix) if folder is not None else None
         _close_on_exec()
-        _become_subreaper()
+        self._adopts = _become_subreaper()
 
     def spawn(self, command: Command) -> Child:
         self._count += 1
@@ -97,6 +97,9 @@ class System:
     async def tidy(self, child: Running) -> None:
         finished = self._children.get(child.pid)
         if finished is None:
+            return
+        if self._adopts and finished.exit is not None and not kin.has_strays(self._children):
+            self._gone(finished)
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             with anyio.move_on_after(_TIDY_PATIENCE_S):
@@ -140,6 +143,9 @@ class System:
             await _pause(child)
             living = await anyio.to_thread.run_sync(members.living)
         await child.wait()
+        self._gone(child)
+
+    def _gone(self, child: Child) -> None:
         self._children.pop(child.pid, None)
         if self._journal is not None:
             self._journal.gone(child.pid)
@@ -172,6 +178,8 @@ def _close_on_exec() -> None:
                 os.set_inheritable(int(name), False)
 
 
-def _become_subreaper() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def _become_subreaper() -> bool:
+    """Whether orphans become children of this process from now on."""
+    if sys.platform != "linux":
+        return False
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
