@@ -18,7 +18,7 @@ watch: $(INSTALLED) ## run hotpipe on examples/hello: http://127.0.0.1:8000
 	@exec $(BIN)/hotpipe watch
 
 test: $(INSTALLED) ## run the whole test suite, and the example's
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 	$(BIN)/pytest $(HELLO)
 
 lint: $(INSTALLED) ## check style, types and layers

@@ -92,6 +92,14 @@ def _unquoted(line: str) -> str:
     return os.fsdecode(octets.decode("unicode_escape").encode("latin-1"))
 
 
+@pytest.mark.parametrize("name", ["bad-\udcff", "new\nline", "\x1b[31m"])
+def test_an_odd_name_alone_is_shown_and_its_pass_is_remembered(tmp_path: Path, notes: Notes, name: str) -> None:
+    config = notes.stage(FORMS["text"], "inputs = ['/*', '!/hotpipe.toml']")
+    folder = project(tmp_path / "web", config, {name: ""})
+    assert [check(folder).statuses["a"] for _ in range(2)] == ["passed", "cached"]
+    assert notes.taken() == [name]
+
+
 def test_only_the_name_itself_is_replaced(tmp_path: Path, notes: Notes) -> None:
     run = ["{changed}", "pre{changed}", "${changed}", "%{changed}", "{ changed }", "{changed:x}", "{}"]
     config = notes.stage(json.dumps([*COMMAND.split(), *run]), 'inputs = ["a b"]')

@@ -221,6 +221,14 @@ def test_a_path_that_is_not_there_is_told_and_watched_when_it_comes(
     assert running.until(lambda event: event["type"] == "change.detected")["paths"] == ["src/a.py"]
 
 
+def test_a_link_is_no_place_to_watch_and_that_is_told(tmp_path: Path, gate: Callable[[str], Gate]) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "src").symlink_to("elsewhere")
+    running = gate('[watch]\npaths = ["src"]\n[stage.a]\nrun = "true"')
+    warning = running.until(lambda event: event["type"] in {"warning", "run.finished"})
+    assert (warning["code"], "symbolic link" in warning["hint"]) == ("watch.nothing", True)
+
+
 def touched_since(running: Gate, seen: int) -> list[tuple[str, int]]:
     return [(event["server"], event["run"]) for event in running.events[seen:] if event["type"] == "trigger.touched"]
 
@@ -315,6 +323,19 @@ def test_a_fixer_that_fails_on_what_is_no_more_there_runs_once_more(
     running.until(lambda event: event["type"] == "stage.output" and event["text"] == "up")
     (tmp_path / "go").write_text("now\n")
     assert running.until(lambda event: event["type"] == "run.finished")["status"] == "green"
+
+
+def test_a_server_waits_for_what_a_fixer_that_it_needs_has_made_of_the_stages_before(
+    tmp_path: Path, gate: Callable[[str], Gate]
+) -> None:
+    (tmp_path / "a.txt").write_text("ugly")
+    running = gate(
+        '[stage.lint]\nrun = "grep -q fixed a.txt || exit 0; sleep 1; exit 1"\ninputs = ["a.txt"]\n'
+        '[stage.fix]\nrun = "echo fixed > a.txt"\ninputs = ["a.txt"]\nmutates = true\n'
+        '[gate]\njobs = 2\n[server.web]\nrun = "true"\nneeds = ["fix"]\n'
+    )
+    assert running.until(lambda event: event["type"] == "run.finished")["status"] == "red"
+    assert not running.of_type("trigger.touched")
 
 
 class Overtaken:

@@ -262,6 +262,12 @@ class TestAGraph:
         _, actions = after(LINTED, StageEnded("test", "passed", doubtful=True), Confirmed(1, "T1"))
         assert [a for a in actions if isinstance(a, Vouch)] == [Vouch(frozenset({"lint"}))]
 
+    def test_but_one_is_that_passed_at_once_when_it_ran_again(self) -> None:
+        lint, docs = plan.Node("lint", inputs=PY), plan.Node("docs", inputs=Globs(["README"]))
+        again = (StageEnded("lint", "passed", doubtful=True), SAVED, LINTED, StageEnded("docs", "passed"))
+        _, actions = after(*again, Confirmed(1, "T2"), graph=abreast(lint, docs))
+        assert [a for a in actions if isinstance(a, Vouch)] == [Vouch(frozenset({"lint", "docs"}))]
+
     def test_what_is_remembered_is_not_started_and_needs_no_job(self) -> None:
         graph = abreast(plan.Node("slow"), plan.Node("lint"), jobs=1)
         state, actions = cycle.step(Idle(Past(graph)), Requested("T1"), 0.0)
@@ -331,6 +337,14 @@ class TestMutating:
     def test_afterwards_a_change_is_a_change(self) -> None:
         _, actions = after(LINTED, StageEnded("fmt", "passed"), SAVED, graph=self.GRAPH)
         assert deeds(actions) == [CancelStage("test")]
+
+
+def test_what_failed_before_that_which_it_needs_failed_on_its_own_writing_is_no_verdict() -> None:
+    graph = abreast(plan.Node("fmt", inputs=PY), plan.Node("fix", ("fmt",), PY, mutates=True), fail_fast=False)
+    over = (StageEnded("fmt", "passed"), SAVED, StageEnded("fix", "failed"), StageEnded("fmt", "failed"))
+    state, _ = after(*over, graph=graph)
+    assert isinstance(state, Running)
+    assert (state.run.failed, state.run.skipped) == ({"fmt"}, {"fix"})
 
 
 class TestWhatIsInQuestion:

@@ -341,6 +341,18 @@ def test_a_gate_whose_cache_becomes_forbidden_goes_on_with_one_warning(tmp_path:
     (folder / ".hotpipe" / "cache").chmod(0o755)
 
 
+def test_a_stage_may_remove_the_folder_of_all_that_is_remembered(tmp_path: Path, start: Start) -> None:
+    stages = {name: f"'rm -rf .hotpipe/c* .hotpipe/history.db; cat page; echo {name}'" for name in "ab"}
+    folder = project(tmp_path / "web", config(**stages), {"page": "0"})
+    hotpipe = start(folder, "gate")
+    hotpipe.until("run.finished", status="green")
+    (folder / "page").write_text("1")
+    hotpipe.until("run.finished", status="green")
+    assert not hotpipe.of("warning")
+    assert hotpipe.interrupt() == 130
+    assert hotpipe.said() == ""
+
+
 # No file may have any length: setrlimit(2), RLIMIT_FSIZE. Pipes may.
 WITHOUT_ROOM = (
     sys.executable,
@@ -483,6 +495,39 @@ def test_what_a_fixer_overwrites_is_checked_as_it_is_in_the_end(tmp_path: Path, 
         go.let()
     hotpipe.until("run.finished", status="green")
     assert texts_of(hotpipe, "lint")[-1] == (folder / "a.txt").read_text().strip() == "old"
+
+
+def test_what_is_saved_while_a_fixer_looks_at_other_files_is_fixed_too(
+    tmp_path: Path, start: Start, tap: MakeTap
+) -> None:
+    loop = "for f in {changed}; do ! grep -q BAD $f || sed -i s/BAD/good/ $f; done"
+    fix = f"'echo up; read w < go; {loop}'\nmutates = true\ninputs = ['*.txt']"
+    folder = project(tmp_path / "web", config(fix=fix), {"a.txt": "good a\n", "b.txt": "good b\n"})
+    go = tap(folder, "go")
+    go.let()
+    hotpipe = start(folder, "gate")
+    hotpipe.until("run.finished", status="green")
+    (folder / "a.txt").write_text("good, too\n")
+    hotpipe.until("stage.output", run=2, text="up")
+    (folder / "b.txt").write_text("BAD b\n")
+    hotpipe.until("change.detected", paths=["b.txt"])
+    for _ in range(4):
+        go.let()
+    hotpipe.until("run.finished", status="green")
+    assert (folder / "b.txt").read_text() == "good b\n"
+
+
+def test_a_failure_on_what_is_there_no_more_is_none_of_the_fixer(tmp_path: Path, start: Start, tap: MakeTap) -> None:
+    fix = "'! grep BAD a.txt; s=$?; echo up; read w < go; exit $s'\nmutates = true"
+    folder = project(tmp_path / "web", config(fix=fix), {"a.txt": "BAD\n"})
+    go = tap(folder, "go")
+    hotpipe = start(folder, "gate")
+    hotpipe.until("stage.output", text="up")
+    (folder / "a.txt").write_text("good\n")
+    hotpipe.until("change.detected")
+    for _ in range(4):
+        go.let()
+    hotpipe.until("run.finished", status="green")
 
 
 # Who is cancelled, and who is kept.

@@ -152,6 +152,8 @@ class Desk(RuleBasedStateMachine):
     @rule(name=names)
     def delete(self, name: str) -> None:
         if os.path.exists(f"{self.root}/{name}"):
+            if name not in self.snapshot.entries:
+                self.events_arrive()  # else it comes and goes within one burst: see above
             os.unlink(f"{self.root}/{name}")
             self.events.add(name)
 

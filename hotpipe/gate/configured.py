@@ -36,7 +36,8 @@ def _trigger(config: Config, server: str | None) -> Trigger:
     if server is None:
         return Trigger(None)
     asked = config.server[server]
-    return Trigger(server, asked.needs, globs(asked.inputs))
+    needs = None if asked.needs is None else plan.with_needed(config.needs(), asked.needs)
+    return Trigger(server, needs, globs(asked.inputs))
 
 
 def own(project: Project) -> str | None:

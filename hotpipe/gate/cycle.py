@@ -205,7 +205,8 @@ class _Step(Struct):
     def shake(self, run: Run, lost: frozenset[str]) -> Run:
         """The run without the verdicts of `lost`, and with those of them that are at work being stopped."""
         run = self.cancel(run, run.working & lost)
-        return replace(run, passed=run.passed - lost, failed=run.failed - lost, sweep=None)
+        left = {name: getattr(run, name) - lost for name in ("passed", "failed", "doubtful")}
+        return replace(run, sweep=None, **left)
 
     def supersede(self, past: Past, run: Run, tree: str) -> State:
         """Another run, once nobody is left of whom it would be in the way."""
@@ -410,9 +411,9 @@ def _stage_ended(state: State, given: StageEnded, deciding: _Step) -> State:
 
 
 def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> tuple[Past, Run]:
-    # One that mutates goes on, and may even have passed, while what it needs runs again on what it wrote.
+    # One that mutates goes on, and may even be over, while what it needs runs again on what it wrote.
     needing = plan.with_dependents(past.graph, (stage,)) - {stage}
-    if not needing.isdisjoint(run.working | run.passed):
+    if not needing.isdisjoint(run.working | run.passed | run.failed):
         past, run = _without(past, needing), deciding.shake(run, needing)
     return past, deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
 

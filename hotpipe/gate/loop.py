@@ -123,12 +123,14 @@ class Gate:
     def _noted(self, given: "state.Input | _Ended | _Reload", tree: Tree) -> state.Input:
         """What the machine is to hear; what it need not know is noted here, in the same order."""
         match given:
-            case state.Changed(paths):
-                self._memory.changed(tree.entries, paths)
-                return given
+            case state.Changed(paths, rewritten, now):
+                # What has been read while a burst went on, which ended where it began, had changed all the same.
+                news = self._memory.changed(tree.entries, (*paths, *rewritten)).difference(paths)
+                return state.Changed((*paths, *sorted(news)), tuple(p for p in rewritten if p not in news), now)
             case _Ended(work):
                 self._memory.ended(work.name, work.key, work.record)
-                return state.StageEnded(work.name, work.record.status, work.record.flaky or work.is_part)
+                doubtful = work.record.flaky or work.is_part or work.is_unsettled
+                return state.StageEnded(work.name, work.record.status, doubtful)
             case _Reload():
                 return self._reloaded(given, tree)
             case _:
@@ -204,43 +206,46 @@ class Gate:
                 assert_never(action)
 
     def _start(self, start: state.StartStage, tree: Tree, tasks: TaskGroup) -> None:
-        name, project = start.stage, self._project
-        stage = project.config.stage[name]
+        name, stage = start.stage, self._project.config.stage[start.stage]
         # A script may read the list unseen: then it gets all, so that its pass is one on all.
         is_part = start.in_question and command.looks_at_part(stage)
-        paths = self._memory.files(name, start.changed if is_part or not start.in_question else None)
-        listed = Listed(project.root, name, command.relative_to(stage.cwd, paths))
-        job = command.job(project, name, start.run, paths, listed.path)
-        work = self._works[name] = Work(project.root, name, stage, self._setting.processes, self._emit)
+        errand = self._errand(name, start.run, start.changed if is_part or not start.in_question else None)
+        work = self._works[name] = Work(self._project.root, name, stage, self._setting.processes, self._emit)
         work.key = None if stage.mutates else self._memory.key(name)
         work.is_part = is_part
-        work.begin(job, start.run)
-        tasks.start_soon(self._work, work, job, listed, tree)
+        work.begin(errand.job, start.run)
+        tasks.start_soon(self._work, work, errand, tree)
 
-    async def _work(self, work: Work, job: command.Job, listed: Listed, tree: Tree) -> None:
-        try:
-            await (self._mutate(work, job, tree) if work.stage.mutates else work.perform(job))
-        finally:
-            listed.remove()
+    def _errand(self, name: str, run: int, changed: frozenset[str] | None) -> "_Errand":
+        project = self._project
+        paths = self._memory.files(name, changed)
+        listed = Listed(project.root, name, command.relative_to(project.config.stage[name].cwd, paths))
+        return _Errand(command.job(project, name, run, paths, listed.path), listed, changed)
+
+    async def _work(self, work: Work, errand: "_Errand", tree: Tree) -> None:
+        await (self._mutate(work, errand, tree) if work.stage.mutates else errand.done_by(work))
         work.finish()
         self._tell(_Ended(work))
 
-    async def _mutate(self, work: Work, job: command.Job, tree: Tree) -> None:
-        """Run a stage that mutates until it leaves its inputs alone; all that it wrote has been told by then."""
+    async def _mutate(self, work: Work, errand: "_Errand", tree: Tree) -> None:
+        """Run a stage that mutates until nobody writes its inputs meanwhile, not even the user; all that it wrote has
+        been told by then. What was written is looked at, too, where it is to look at a part."""
         node = plan.Node(work.name, inputs=configured.globs(work.stage.inputs))
         written = self._written[work.name] = set()
         try:
             for execution in range(1, _MOST_EXECUTIONS + 1):
                 written.clear()
-                await work.perform(job)
+                await errand.done_by(work)
                 await work.wait(tree.confirm)
                 own = plan.own(node, written)
                 if work.is_cancelled or not own:
                     return  # else a failure, too, is one on what is there no more
                 if execution == _MOST_EXECUTIONS:
+                    work.is_unsettled = True
                     self._emit(_unsettled(work.name, own))
-                else:
-                    work.remark(f"it wrote {some(own)}: once more, to see that nothing is left to do")
+                    return
+                work.remark(f"{some(own)}: written meanwhile, so once more")
+                errand = self._errand(work.name, work.run, None if errand.changed is None else errand.changed | own)
         finally:
             del self._written[work.name]
 
@@ -288,6 +293,20 @@ class Gate:
             return False
         self._emit(TriggerTouched(run=touch.run, server=ready.server, path=ready.path, tree=touch.tree))
         return True
+
+
+class _Errand(NamedTuple):
+    """One execution of a stage, and what it is to look at (null: all of its inputs)."""
+
+    job: command.Job
+    listed: Listed
+    changed: frozenset[str] | None
+
+    async def done_by(self, work: Work) -> None:
+        try:
+            await work.perform(self.job)
+        finally:
+            self.listed.remove()
 
 
 class _Ended(NamedTuple):

@@ -53,10 +53,10 @@ class Memory:
         self._inputs.fill(files)
         self.forget_keys()
 
-    def changed(self, files: Mapping[str, File], paths: tuple[str, ...]) -> None:
-        """These files are not what they were."""
-        self._inputs.update(files, paths)
+    def changed(self, files: Mapping[str, File], paths: tuple[str, ...]) -> frozenset[str]:
+        """These files may not be what they were; those of which something else was remembered are returned."""
         self.forget_keys()
+        return self._inputs.update(files, paths)
 
     def forget_keys(self) -> None:
         """What they were made of may be different: at the start of each run, and with each change."""
@@ -76,11 +76,19 @@ class Memory:
 
     def key(self, name: str) -> str:
         """The key of a stage in the tree as it is."""
-        if name not in self._memo:
-            stage = self._stages[name]
-            needs = [self.key(need) for need in self._needs[name]]
-            self._memo[name] = self._keys.key(name, stage, self._inputs.identity(stage.inputs), needs)
+        waiting = [name]
+        while name not in self._memo:  # hundreds in a row are no trouble
+            last = waiting[-1]
+            missing = [need for need in self._needs[last] if need not in self._memo]
+            waiting.extend(missing)
+            if not missing:
+                self._memo[last] = self._key(waiting.pop())
         return self._memo[name]
+
+    def _key(self, name: str) -> str:
+        stage = self._stages[name]
+        needed = [self._memo[need] for need in self._needs[name]]
+        return self._keys.key(name, stage, self._inputs.identity(stage.inputs), needed)
 
     def recall(self, run: int, name: str) -> bool:
         """Tell of an earlier pass on just this content, if there is one on disk."""

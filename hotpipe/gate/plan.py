@@ -92,6 +92,18 @@ def with_dependents(graph: Graph, stages: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def with_needed(needs: Mapping[str, tuple[str, ...]], stages: Iterable[str]) -> tuple[str, ...]:
+    """These stages, and those that they need, however far away. One that mutates may have passed when what it needs is
+    still to run again on what it wrote."""
+    found = dict.fromkeys(stages)
+    waiting = list(found)
+    while waiting:
+        new = dict.fromkeys(need for need in needs[waiting.pop()] if need not in found)
+        found |= new
+        waiting.extend(new)
+    return tuple(found)
+
+
 def ready(graph: Graph, waiting: Collection[str], passed: Collection[str]) -> list[str]:
     """Those of the waiting stages that could start, the one that should be first first."""
     able = [name for name in waiting if all(need in passed for need in graph.nodes[name].needs)]

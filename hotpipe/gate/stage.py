@@ -28,6 +28,7 @@ class Work:
         self.run = 0  # that it works for: another one, if what has changed since does not concern it
         self.key: str | None = None  # with which it started; null: it is that of what it leaves
         self.is_part = False  # of its inputs, and nobody knows whether it would pass on the rest
+        self.is_unsettled = False  # it mutates, and would write again
         self.is_cancelled = False
         self.record = Record("")
         self._root = root

@@ -48,10 +48,11 @@ class Run(Struct, frozen=True):
     """One pass through the stages, on `tree`; `began` in seconds of the monotonic clock.
 
     Each stage is in at most one of `working`, `passed`, `failed`, `skipped`; in none, it waits. `dying` ones are being
-    stopped, and what they come to does not count. `doubtful` are passes after a retry, passes on a part, and failures
-    that are allowed: they are never remembered. `asked`: the question is whether it is remembered, `missed`: it is not.
-    `ran` have been at work in this run. `sweep` is the number of the sweep that is under way, and `vouches` what it
-    vouches for. `tried` are the servers whose triggers could not be written. `told` is the verdict, once it is said.
+    stopped, and what they come to does not count. `doubtful` are passes after a retry, on a part, or of what would
+    write again, and failures that are allowed: they are never remembered. `asked`: the question is whether it is
+    remembered, `missed`: it is not. `ran` have been at work in this run. `sweep` is the number of the sweep that is
+    under way, and `vouches` what it vouches for. `tried` are the servers whose triggers could not be written. `told` is
+    the verdict, once it is said.
     """
 
     number: int

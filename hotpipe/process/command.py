@@ -21,6 +21,7 @@ _EXEC = 'cd -- "$1" && shift && exec "$@"'
 _EXEC_LISTENING = 'cd -- "$1" && shift && LISTEN_PID=$$ exec "$@"'
 
 _ASSIGNMENTS = re.compile(r"""(?:[A-Za-z_][A-Za-z0-9_]*=[^\s"'\\$`;&|<>()]*[ \t]+)+""")
+_LONG = 4_000  # characters: a stage with many files, for which its shell may well stay; shlex reads 2 a microsecond
 _JOINTS = tuple(";&|()#")  # what makes more than one command of a text, at the start of a word
 
 
@@ -62,6 +63,8 @@ class Command:
 def _script(text: str) -> str:
     """`text` for sh. A single command takes the place of its shell, and so has the pid that LISTEN_PID names."""
     text = text.strip()
+    if len(text) > _LONG:
+        return text
     assignments = _ASSIGNMENTS.match(text)
     start = assignments.end() if assignments else 0
     return f"{text[:start]}exec {text[start:]}" if _is_one_program(text[start:]) else text

@@ -48,11 +48,11 @@ class Inputs:
         for one in self._sums.values():
             one.total, one.paths = sum(folder.total_of(one.globs) for folder in held), None
 
-    def update(self, entries: Mapping[str, Entry], changed: Iterable[str]) -> None:
-        """Take `changed` paths as they are in `entries` now; one that is not there is gone."""
-        for path in changed:
-            entry = entries.get(path)
-            self._put(path, None if entry is None else entry.fingerprint)
+    def update(self, entries: Mapping[str, Entry], changed: Iterable[str]) -> frozenset[str]:
+        """Take `changed` paths as they are in `entries` now; one that is not there is gone. Those that were not known
+        to be so are returned."""
+        found = {path: entries.get(path) for path in changed}
+        return frozenset(path for path, entry in found.items() if self._put(path, entry and entry.fingerprint))
 
     def identity(self, globs: _List) -> str:
         """32 hexadecimal digits for the files that `globs`, one of the lists, mean now."""
@@ -65,7 +65,8 @@ class Inputs:
             one.paths = tuple(sorted(self._meant(one.globs)))
         return one.paths
 
-    def _put(self, path: str, fingerprint: int | None) -> None:
+    def _put(self, path: str, fingerprint: int | None) -> bool:
+        """Whether that is news."""
         folder, _, name = path.rpartition("/")
         files = self._folders.setdefault(folder, {})
         known = files.pop(name, None)
@@ -79,6 +80,7 @@ class Inputs:
                 if one.means(path):
                     one.total += (fingerprint or 0) - (known or 0)
                     one.paths = None if comes_or_goes else one.paths
+        return fingerprint != known
 
     def _meant(self, globs: Globs | None) -> Iterator[str]:
         for folder, files in self._folders.items():

@@ -73,8 +73,11 @@ class Snapshot:
         self._remembered = entries
 
     def without_files(self) -> list[str]:
-        """The roots in which there is nothing that counts."""
-        return [root for root in self.roots if root not in self.entries and not self.holds_files(root)]
+        """The roots in which there is nothing that counts; of a symbolic link only the link itself does."""
+        return [root for root in self.roots if not self._is_file(root) and not self.holds_files(root)]
+
+    def _is_file(self, path: str) -> bool:
+        return path in self.entries and not stat.S_ISLNK(self.entries[path].stat.mode)
 
     def holds_files(self, folder: str) -> bool:
         """Whether files are known below a folder."""
