@@ -66,7 +66,7 @@ from hotpipe.gate.state import (
     Wake,
     Woken,
 )
-from hotpipe.gate.undone import LONGEST_REST_S, some
+from hotpipe.gate.undone import some
 
 RETRY_S = 1.0  # between attempts to write a trigger
 ECHO_S = 2.0  # so soon after a run, a change may be its echo: what the restarted server writes, say
@@ -221,24 +221,12 @@ class _Step(Struct):
 
     def rest(self, past: Past, run: Run, tree: str) -> State:
         """Not at once again: run after run was undone."""
-        undone, until = past.undone, self.now + past.undone.rest_s
-        message, hint = undone.accusation()
-        if undone.excess == 1:
+        until = self.now + past.undone.rest_s
+        if past.undone.excess == 1:
+            message, hint = past.undone.accusation()
             self.emit(Warned(code="run.undone", message=message, hint=hint))
-        if until == float("inf"):
-            self.emit(
-                Warned(code="run.given_up", message=f"{message}; the next run waits for another change", hint=hint)
-            )
-        else:
-            self.actions.append(Wake(until))
+        self.actions.append(Wake(until))
         return Resting(past, run, tree, self.now, until)
-
-    def rest_on(self, resting: Resting) -> State:
-        """What has come so late is the dead's, as a rule; as it could be somebody's, there is a run in the end."""
-        if resting.until < float("inf"):
-            return resting
-        self.actions.append(Wake(self.now + LONGEST_REST_S))
-        return replace(resting, until=self.now + LONGEST_REST_S)
 
     # Words.
 
@@ -300,7 +288,7 @@ def _changed_at_rest(state: Resting, past: Past, given: Changed, deciding: _Step
     if not given.paths:
         return replace(state, past=past, run=run)
     if past.undone.by.issuperset(given.paths) and deciding.now - state.since < LATE_S:
-        return deciding.rest_on(replace(state, past=past, run=run, tree=given.tree))
+        return replace(state, past=past, run=run, tree=given.tree)  # the dead's, as a rule; it is run in the end
     return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree, run)
 
 

@@ -13,8 +13,7 @@ from msgspec.structs import replace
 PATIENCE = 3  # runs in a row that files may undo which nobody has edited in between
 PATIENCE_WITH_AUTHORS = 8  # the same where somebody has
 PATIENCE_WITH_STRANGERS = 12  # and where it is other files each time
-MOST_RESTS = 5
-LONGEST_REST_S = 30.0
+LONGEST_REST_S = 600.0
 
 
 class Undone(Struct, frozen=True):
@@ -49,8 +48,8 @@ class Undone(Struct, frozen=True):
 
     @property
     def rest_s(self) -> float:
-        """How long to wait before the next run; infinite once it is certain that a run cannot stand."""
-        return min(2.0 ** (self.excess - 1), LONGEST_REST_S) if self.excess <= MOST_RESTS else float("inf")
+        """How long to wait before the next run: never for ever, for it may have been somebody's last save."""
+        return min(2.0 ** min(self.excess - 1, 16), LONGEST_REST_S)
 
     def accusation(self) -> tuple[str, str]:
         """What to say, and the way out."""
