@@ -44,7 +44,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 def test_megabytes_of_whatever_cost_little_time_and_space_and_the_end_is_shown(tmp_path: Path, flood: str) -> None:
-    project(tmp_path, stage(f"{flood}; echo; grep VmHWM /proc/$PPID/status"))
+    project(tmp_path, stage(f"{flood}; echo; sleep 1; grep VmHWM /proc/$PPID/status"))
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     with (tmp_path / "events.jsonl").open("w") as out:
         done = subprocess.run([*HOTPIPE, "check", "--json"], cwd=tmp_path, env=environment(), stdout=out, check=False)
