@@ -558,6 +558,14 @@ class TestConfiguration:
         assert shown(self.rejected) == expected
         assert shown(self.rejected, style=Style(quiet=True)) == expected
 
+    @pytest.mark.parametrize("style", [Style(), Style(quiet=True)])
+    def test_a_verdict_under_one_that_is_out_of_date_says_so(self, style: Style) -> None:
+        run = (started(), finished("green"))
+        assert "green in 663 ms · hotpipe.toml is not valid, and not in force" in shown(
+            self.rejected, *run, style=style
+        )
+        assert "not in force" not in shown(self.rejected, ConfigReloaded(path="hotpipe.toml"), *run, style=style)[-40:]
+
     def test_very_many_errors_do_not_flood(self) -> None:
         said = shown(ConfigRejected(path="x", errors=("e",) * 100))
         assert said.count("  e\n") == 20

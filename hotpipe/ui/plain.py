@@ -77,6 +77,10 @@ class Plain:
                     yield f"  hint: {event.hint}"
             case ConfigRejected():
                 yield from self._rejected(event)
+            case ConfigReloaded():
+                self._runs.rejected = ""
+                if not self._style.quiet:
+                    yield self._style.paint(f"{event.path} has changed and is in force", "dim")
             case ServerOutput():
                 yield from self._servers.output(event)
             case ServerFailed() | ServerLive() | ServerVerified():
@@ -98,8 +102,6 @@ class Plain:
                 yield self._style.paint(f"watching {files} in {folders} ({words.duration(event.took_ms)})", "dim")
             case ChangeDetected() if self._style.verbose:
                 yield self._style.paint(f"{event.cause}: {words.listed(event.paths)}", "dim")
-            case ConfigReloaded():
-                yield self._style.paint(f"{event.path} has changed and is in force", "dim")
             case TriggerTouched() if not self._view.servers:
                 yield from self._runs.told_so_far()
                 yield self._style.paint(f"  touched {event.path}", "dim")
@@ -119,6 +121,7 @@ class Plain:
                 pass
 
     def _rejected(self, event: ConfigRejected) -> Iterator[str]:
+        self._runs.rejected = event.path
         yield ""
         yield self._style.paint(f"── {event.path} has changed and is not valid:", "red")
         for error in event.errors[:_MOST_ERRORS]:

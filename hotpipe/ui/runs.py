@@ -37,6 +37,7 @@ class RunLines:
         self._told: dict[str, StageStatus] = {}  # stages since the last run that followed no superseded one
         self._superseded: RunFinished | None = None  # not told yet
         self._going_on: dict[int, list[str]] = {}  # stages of each run in this batch that began in an earlier one
+        self.rejected = ""  # the configuration that is not valid, if it is not
         self._dot = style.paint(" · ", "dim")
 
     def look_ahead(self, events: Sequence[AnyEvent]) -> None:
@@ -145,6 +146,7 @@ class RunLines:
         """What does not decide the verdict, but should not be forgotten."""
         told = [f"{words.blame(stage)} (allowed)" for stage in run.allowed()]
         told += [f"{stage.name} flaky" for stage in run.flaky()]
+        told += [f"{self.rejected} is not valid, and not in force"] if self.rejected else []
         return f"{self._dot}{self._style.paint(', '.join(told), 'yellow')}" if told else ""
 
     def _spared(self, run: RunView) -> str:
