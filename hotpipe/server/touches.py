@@ -5,14 +5,13 @@ every `_LOOK_S`. A file without a record gets a moment, for a writer that trunca
 """
 
 import os
-import sys
 from collections.abc import Callable
 
 import anyio
 
 from hotpipe import trigger
 from hotpipe.events import Emit, Warned
-from hotpipe.tree.inotify import Inotify
+from hotpipe.tree.inotify import of_folder
 from hotpipe.trigger import Mark, Record, Touch
 
 _LOOK_S = 1.0
@@ -28,7 +27,7 @@ class Touches:
         self._emit = emit
         self._seen: Mark | None = trigger.mark(path)
         self._record = trigger.read(path).record if self._seen else None
-        self._source = _source(os.path.dirname(path))
+        self._source = of_folder(os.path.dirname(path))
 
     async def run(self, on_touch: Callable[[Record | None], None]) -> None:
         """Call `on_touch` for each touch, with the record if there is a new one, until cancelled."""
@@ -73,18 +72,3 @@ class Touches:
         with anyio.move_on_after(_LOOK_S):
             await self._source.wait()
         self._source.drain()
-
-
-def _source(folder: str) -> Inotify | None:
-    if sys.platform != "linux":
-        return None
-    try:
-        source = Inotify(folder)
-    except OSError:
-        return None
-    try:
-        source.watch("")
-    except OSError:
-        source.close()
-        return None
-    return source

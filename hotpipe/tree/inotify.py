@@ -9,6 +9,7 @@ Invariant: whatever happens in a folder after `watch` returned is in some later 
 import ctypes
 import os
 import struct
+import sys
 
 import anyio
 
@@ -108,6 +109,22 @@ class Inotify:
             return os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
             return b""
+
+
+def of_folder(folder: str) -> Inotify | None:
+    """The events of one folder alone; null where there are none to be had, and it must be looked at now and then."""
+    if sys.platform != "linux":
+        return None
+    try:
+        source = Inotify(folder)
+    except OSError:
+        return None
+    try:
+        source.watch("")
+    except OSError:
+        source.close()
+        return None
+    return source
 
 
 def _write(mask: int) -> Write:

@@ -5,13 +5,12 @@ the file is a link to one elsewhere, every `_LOOK_S`.
 """
 
 import os
-import sys
 from collections.abc import Callable
 
 import anyio
 
 from hotpipe import trigger
-from hotpipe.tree.inotify import Inotify
+from hotpipe.tree.inotify import of_folder
 
 _LOOK_S = 1.0
 _LOOK_BLIND_S = 0.1  # where there are no events
@@ -28,7 +27,7 @@ class Lone:
         self._folder, self._name = os.path.split(path)
         self._seen = trigger.mark(path)
         self._is_open = False
-        self._source = None if poll == "always" else _source(self._folder)
+        self._source = None if poll == "always" else of_folder(self._folder)
 
     def is_whole(self) -> bool:
         """It is there, and nobody is writing it. Never waits."""
@@ -72,18 +71,3 @@ class Lone:
             return
         with anyio.move_on_after(most_s):
             await self._source.wait()
-
-
-def _source(folder: str) -> Inotify | None:
-    if sys.platform != "linux":
-        return None
-    try:
-        source = Inotify(folder)
-    except OSError:
-        return None
-    try:
-        source.watch("")
-    except OSError:
-        source.close()
-        return None
-    return source
