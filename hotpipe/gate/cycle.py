@@ -402,7 +402,8 @@ def _after_failure(past: Past, run: Run, stage: str, deciding: _Step) -> tuple[P
     # One that mutates goes on, and may even be over, while what it needs runs again on what it wrote.
     needing = plan.with_dependents(past.graph, (stage,)) - {stage}
     if not needing.isdisjoint(run.working | run.passed | run.failed):
-        past, run = _without(past, needing), deciding.shake(run, needing)
+        past = replace(past, passed=past.passed - needing, failed=past.failed - needing)
+        run = deciding.shake(run, needing)
     return past, deciding.fail_fast(past, run, stage) if past.graph.fail_fast else run
 
 
