@@ -28,7 +28,7 @@ from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.events import ChangeDetected, Ending, RunFinished, RunStarted, Warned
 from hotpipe.gate import configured
 from hotpipe.gate.cache import FOLDER as CACHE
-from hotpipe.gate.cache import Cache
+from hotpipe.gate.cache import Cache, project_of
 from hotpipe.gate.loop import Gate
 from hotpipe.gate.loop import Setting as GateSetting
 from hotpipe.gate.undone import some
@@ -180,8 +180,7 @@ class _Session:
             return GateSetting(self.processes, self.bus.emit, usual_ms=usual_ms)
         folder = os.path.join(project.root, self.job.cache)
         cache = Cache(folder, project.config.gate.cache_size, self.bus.emit)
-        place = os.path.dirname(os.path.dirname(folder))  # whose cache it is
-        return GateSetting(self.processes, self.bus.emit, cache, place, usual_ms)
+        return GateSetting(self.processes, self.bus.emit, cache, project_of(folder), usual_ms)
 
     async def open_control(self, tasks: TaskGroup) -> None:
         """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""

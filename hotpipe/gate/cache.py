@@ -152,6 +152,11 @@ class _DamagedError(Exception):
     """No such entry was ever put."""
 
 
+def project_of(folder: str) -> str:
+    """The root of the project whose cache is in this folder: of a copy of it, that of the original."""
+    return folder.removesuffix(FOLDER).rstrip("/") or "/"
+
+
 def _encoded(key: str, entry: Entry) -> bytes:
     try:
         body = msgspec.msgpack.encode(entry)

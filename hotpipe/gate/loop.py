@@ -92,10 +92,6 @@ class Gate:
         """Run what has not passed; of that only what `changed` paths concern, where they are given."""
         self._tell(state.Requested(tree, changed=changed))
 
-    def rerun(self, tree: str, stages: frozenset[str]) -> None:
-        """Run these stages, and what needs them, whatever is known of them."""
-        self._tell(state.Requested(tree, again=stages))
-
     def reconfigure(self, project: Project, touches: dict[str | None, str]) -> None:
         """Go on with another configuration; what it leaves as it was still stands."""
         self._tell(_Reload(project, touches))

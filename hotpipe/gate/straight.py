@@ -17,7 +17,7 @@ from hotpipe.clock import stamp
 from hotpipe.config.file import Project
 from hotpipe.events import AnyEvent, RunFinished, Stamped, WatchReady
 from hotpipe.gate import configured, cycle, state
-from hotpipe.gate.cache import Cache
+from hotpipe.gate.cache import Cache, project_of
 from hotpipe.gate.memory import Memory
 from hotpipe.tree import index
 from hotpipe.tree.git import Hold
@@ -42,8 +42,7 @@ class Attempt:
         self._project = project
         self.told: list[Stamped] = []
         cache = Cache(folder, project.config.gate.cache_size, self._tell)
-        place = os.path.dirname(os.path.dirname(folder))  # whose cache it is
-        self._memory = Memory(project, cache, place, self._tell)
+        self._memory = Memory(project, cache, project_of(folder), self._tell)
         self._snapshot = Snapshot(project.root, project.config.watch.paths, configured.ignore(project))
 
     def is_green(self, changed: frozenset[str] | None) -> bool:
