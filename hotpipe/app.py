@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import TaskGroup
 
+from hotpipe import __version__
 from hotpipe.bus import Bus, Inbox
 from hotpipe.config import file
 from hotpipe.config.file import Project
@@ -25,7 +26,17 @@ from hotpipe.control.protocol import Answer
 from hotpipe.control.standing import Standing
 from hotpipe.daemon import Started
 from hotpipe.errors import HotpipeError, UsageError
-from hotpipe.events import ChangeDetected, Ending, RunFinished, RunStarted, Warned
+from hotpipe.events import (
+    ChangeDetected,
+    ConfigReloaded,
+    Ending,
+    Listening,
+    RunFinished,
+    RunStarted,
+    Warned,
+    printable,
+)
+from hotpipe.events import Started as HotpipeStarted
 from hotpipe.gate import configured
 from hotpipe.gate.cache import FOLDER as CACHE
 from hotpipe.gate.cache import Cache, project_of
@@ -44,7 +55,7 @@ from hotpipe.tree.glances import Glances
 from hotpipe.tree.watched import Watched, Watching
 from hotpipe.tree.watcher import Change
 from hotpipe.ui import systemd
-from hotpipe.ui.face import Face
+from hotpipe.ui.face import Face, Screen
 from hotpipe.ui.show import show
 
 INTERRUPTED = 130
@@ -66,7 +77,7 @@ class Job:
     """
 
     project: Project
-    face: Face
+    face: Face | Screen
     gate: bool = False
     serve: bool = False
     touch: bool = True
@@ -153,6 +164,7 @@ class _Session:
     def __init__(self, job: Job, place: _Place, bus: Bus) -> None:
         self.job = job
         self._file = os.path.basename(job.project.file)
+        self._config = job.project.config  # in force
         self.bus = bus
         self._instance = place.instance
         self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
@@ -202,10 +214,35 @@ class _Session:
                 self.stop(0)
                 return Stopping(pid=os.getpid(), role=role)
             case "restart":
-                return Restarting(servers=self._servers.restart(request.servers))
+                return Restarting(servers=self.restart(request.servers))
+
+    # What faces and the control socket may ask: hotpipe.actions.
+
+    def rerun(self, stages: Collection[str] = ()) -> tuple[str, ...]:
+        gate, watched = self._gate_or_refuse()
+        return gate.rerun(watched.tree, stages)
+
+    def restart(self, servers: Collection[str] = ()) -> tuple[str, ...]:
+        return self._servers.restart(servers)
+
+    def pause(self) -> None:
+        self._gate_or_refuse()[0].pause()
+
+    def resume(self) -> None:
+        self._gate_or_refuse()[0].resume()
+
+    def quit(self) -> None:
+        self._told_to_end(signal.SIGINT)
+
+    def _gate_or_refuse(self) -> tuple[Gate, Watched]:
+        if self._gate is None or self._watched is None:
+            raise UsageError("no gate runs here", hint="`hotpipe watch` and `hotpipe gate` have one")
+        return self._gate, self._watched
 
     async def work(self) -> None:
         """Both halves, until they are told to stop."""
+        if self.job.role is not None:
+            self.bus.emit(self._started())
         for warning in self._warnings:
             self.bus.emit(warning)
         async with anyio.create_task_group() as watching:
@@ -222,10 +259,14 @@ class _Session:
                     watching.start_soon(self._reload.run)
             watching.cancel_scope.cancel()
 
-    def _apply(self, project: Project) -> None:
-        """Put another configuration in force; raises HotpipeError, and then all is as it was."""
-        if self._stopping:
-            return
+    def _apply(self, project: Project) -> ConfigReloaded:
+        """Put another configuration in force, and say so; raises HotpipeError, and then all is as it was."""
+        if not self._stopping and project.config != self._config:
+            self._put_in_force(project)
+            self._config = project.config
+        return ConfigReloaded(path=self._file, stages=self._stages(self._config), servers=self._listening())
+
+    def _put_in_force(self, project: Project) -> None:
         self.job.check(project.config, project.file)
         plan = self._servers.plan(project)
         if self._watched is not None:
@@ -244,15 +285,34 @@ class _Session:
         heeded = [number for number in _SIGNALS if number not in ignored]
         with anyio.open_signal_receiver(*heeded) as received:
             async for number in received:
-                if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
-                    self.processes.kill_at_once()
-                    os._exit(INTERRUPTED)
-                if self._stopping:
-                    continue
-                self._told_at = time.monotonic()
-                self.bus.emit(Ending())
-                # Who waits for a verdict must not take the end for a green one: a commit hook would let it pass.
-                self.stop(INTERRUPTED if number == signal.SIGINT or self.job.ends else 0)
+                self._told_to_end(number)
+
+    def _told_to_end(self, number: int) -> None:
+        if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
+            self.processes.kill_at_once()
+            os._exit(INTERRUPTED)
+        if self._stopping:
+            return
+        self._told_at = time.monotonic()
+        self.bus.emit(Ending())
+        # Who waits for a verdict must not take the end for a green one: a commit hook would let it pass.
+        self.stop(INTERRUPTED if number == signal.SIGINT or self.job.ends else 0)
+
+    def _started(self) -> HotpipeStarted:
+        return HotpipeStarted(
+            version=__version__,
+            pid=os.getpid(),
+            root=printable(self.job.project.root),
+            role=self._instance.role if self._instance is not None else "",
+            stages=self._stages(self._config),
+            servers=self._listening(),
+        )
+
+    def _stages(self, config: Config) -> tuple[str, ...]:
+        return tuple(config.stage) if self.job.gate else ()
+
+    def _listening(self) -> tuple[Listening, ...]:
+        return tuple(Listening(name, addresses) for name, addresses in self._servers.addresses.items())
 
     async def judge(self, inbox: Inbox) -> None:
         """End after the run that the job waits for."""
@@ -280,14 +340,18 @@ class _Session:
 
     async def show(self, inbox: Inbox) -> None:
         """Feed the face; when nobody reads it any more, that is the end."""
+        face = self.job.face
+        if isinstance(face, Screen):
+            await face.run(inbox, self)
+            return
         try:
-            await show(self.job.face, inbox)
+            await show(face, inbox)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python's own flush at exit would fail too, with status 120
             if not self.job.ends:  # who waits for a verdict gets it as the exit code, read or not
                 self.stop(0)
             async for batch in inbox.batches():
-                self.job.face.render(batch)  # for the reports that it writes
+                face.render(batch)  # for the reports that it writes
 
     def stop(self, exit_code: int) -> None:
         """Tell both halves to end, in order; the first exit code counts."""

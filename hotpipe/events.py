@@ -21,6 +21,32 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     """What all events share: nothing but their place in the union."""
 
 
+class Address(msgspec.Struct, frozen=True):
+    """One listening socket as a client names it, `127.0.0.1:8000` say."""
+
+    name: str
+    addr: str
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """A server of the configuration, and the sockets that are held for it: connections wait there for the first
+    generation."""
+
+    name: str
+    sockets: tuple[Address, ...]
+
+
+class Started(Event, frozen=True, tag="hotpipe.started"):
+    """The first event of a hotpipe that goes on running: who it is, and its stages and servers in their order."""
+
+    version: str
+    pid: int
+    root: str
+    role: str
+    stages: tuple[str, ...]
+    servers: tuple[Listening, ...]
+
+
 class WatchReady(Event, frozen=True, tag="watch.ready"):
     """Every change from here on is noticed: `dirs` watched folders, `files` watched files."""
 
@@ -106,6 +132,14 @@ class RunFinished(Event, frozen=True, tag="run.finished"):
     took_ms: float
 
 
+class GatePaused(Event, frozen=True, tag="gate.paused"):
+    """From now on changes are noticed, but start no run; one that is under way goes on to its end."""
+
+
+class GateResumed(Event, frozen=True, tag="gate.resumed"):
+    """Changes start runs again, and what has changed meanwhile starts one now."""
+
+
 class TriggerTouched(Event, frozen=True, tag="trigger.touched"):
     """The trigger of `server` (null: of no server) now names `tree`."""
 
@@ -140,13 +174,6 @@ class ServerReady(Event, frozen=True, tag="server.ready"):
     generation: int
     how: str
     took_ms: float
-
-
-class Address(msgspec.Struct, frozen=True):
-    """One listening socket as a client names it, `127.0.0.1:8000` say."""
-
-    name: str
-    addr: str
 
 
 class ServerLive(Event, frozen=True, tag="server.live"):
@@ -213,9 +240,11 @@ class ServerFailed(Event, frozen=True, tag="server.failed"):
 
 
 class ConfigReloaded(Event, frozen=True, tag="config.reloaded"):
-    """What the configuration at `path` says now is in force."""
+    """What the configuration at `path` says now is in force, with these stages and servers."""
 
     path: str
+    stages: tuple[str, ...] = ()
+    servers: tuple[Listening, ...] = ()
 
 
 class ConfigRejected(Event, frozen=True, tag="config.rejected"):
@@ -238,9 +267,9 @@ class Ending(Event, frozen=True, tag="hotpipe.ending"):
 
 
 AnyEvent = (
-    WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinding | StageFinished
-    | RunFinished | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive | ServerVerified
-    | ServerDraining | ServerDiscarded | ServerStatus | ServerStopped | ServerFailed
+    Started | WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinding | StageFinished
+    | RunFinished | GatePaused | GateResumed | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive
+    | ServerVerified | ServerDraining | ServerDiscarded | ServerStatus | ServerStopped | ServerFailed
     | ConfigReloaded | ConfigRejected | Warned | Ending
 )  # fmt: skip
 Output = StageOutput | ServerOutput

@@ -16,8 +16,9 @@ from hotpipe.events import ConfigRejected, ConfigReloaded, Emit
 from hotpipe.tree.lone import Lone
 from hotpipe.trigger import Mark
 
-Apply = Callable[[Project], None]
-"""Puts a project's configuration in force; raises HotpipeError where that cannot be done, and then all is as it was."""
+Apply = Callable[[Project], ConfigReloaded]
+"""Puts a project's configuration in force, and says what that is; raises HotpipeError where it cannot be done, and then
+all is as it was."""
 
 
 class Reload:
@@ -50,17 +51,16 @@ class Reload:
         self._looked = (mark,)
         try:
             read = file.load(self._project.file, self._project.root)
-            if read.config != self._project.config:
-                project = replace(self._project, config=read.config)
-                self._apply(project)
-                self._project = project
-            elif self._rejected is None:
+            if read.config == self._project.config and self._rejected is None:
                 return
+            project = replace(self._project, config=read.config)
+            reloaded = self._apply(project)
+            self._project = project
         except HotpipeError as error:
             self._reject(content, _lines(error))
             return
         self._rejected = None
-        self._emit(ConfigReloaded(path=self._name))
+        self._emit(reloaded)
 
     def _reject(self, content: bytes | None, errors: tuple[str, ...]) -> None:
         if self._rejected != (content, errors):

@@ -327,8 +327,27 @@ class TestValues:
             "server.web.needs: there is no stage 'lint'",
         ]
 
-    def test_keys_of_the_contract_that_do_not_work_yet_are_refused(self) -> None:
-        assert faults({"web": {"listen": "127.0.0.1:7777"}}) == ["web: unknown key"]
+    @pytest.mark.parametrize("listen", ["127.0.0.1:7777", "[::1]:0", "localhost:65535"])
+    def test_the_dashboard_listens_on_loopback(self, listen: str) -> None:
+        assert config({"web": {"listen": listen}}).web.listen == listen
+
+    @pytest.mark.parametrize("listen", ["0.0.0.0:7777", "[::]:7777", "example.org:7777", "192.168.1.2:80"])
+    def test_the_dashboard_listens_nowhere_else(self, listen: str) -> None:
+        host = listen.rpartition(":")[0]
+        says = f"{host} may be reached from elsewhere; it must be 127.0.0.1 or [::1]"
+        assert faults({"web": {"listen": listen}}) == [f"web.listen: {says}"]
+
+    @pytest.mark.parametrize("listen", ["", "7777", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536"])
+    def test_the_dashboard_has_an_address(self, listen: str) -> None:
+        assert faults({"web": {"listen": listen}}) == [
+            f'web.listen: {listen!r} is no address; write "127.0.0.1:7777", say'
+        ]
+
+    @pytest.mark.parametrize("origin", ["app.test", "https://app.test/", "*", "null", "ftp://app.test", "http://a@b"])
+    def test_an_origin_is_scheme_host_and_port(self, origin: str) -> None:
+        assert faults({"web": {"origins": [origin]}}) == [
+            f'web.origins: {origin!r} is no origin; write "https://app.test:8443", say'
+        ]
 
     @pytest.mark.parametrize(
         "key, value, said",
@@ -726,6 +745,7 @@ class TestDefaults:
                     "allow_failure": False,
                     "mutates": False,
                     "cache": True,
+                    "tty": True,
                 }
             },
             "server": {
@@ -746,6 +766,7 @@ class TestDefaults:
                     "trigger": ".trigger",
                     "env": {},
                     "cwd": ".",
+                    "tty": True,
                     "hooks": {
                         "before_start": "",
                         "after_ready": "",
@@ -755,6 +776,8 @@ class TestDefaults:
                     },
                 }
             },
+            "web": {"listen": "127.0.0.1:7777", "origins": []},
+            "notify": {"desktop": True, "terminal": True},
         }
 
     def test_an_empty_file_is_a_configuration(self) -> None:

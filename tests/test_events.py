@@ -15,6 +15,9 @@ from hotpipe.events import (
     ChangeDetected,
     ConfigRejected,
     ConfigReloaded,
+    GatePaused,
+    GateResumed,
+    Listening,
     RunFinished,
     RunStarted,
     ServerDiscarded,
@@ -33,6 +36,7 @@ from hotpipe.events import (
     StageStarted,
     Stamp,
     Stamped,
+    Started,
     TriggerTouched,
     Warned,
     WatchReady,
@@ -48,6 +52,14 @@ STAMP = Stamp(seq=7, time="2026-01-02T03:04:05.678Z", mono=123.456789)
 TREE = "c33c87cf5a6e4f3d9b1c2d3e4f5a6b7c"
 
 EVENTS: list[AnyEvent] = [
+    Started(
+        version="1.2.3",
+        pid=4242,
+        root="/home/me/café",
+        role="watch",
+        stages=("lint", "test"),
+        servers=(Listening("web", (Address("http", "127.0.0.1:8000"),)),),
+    ),
     WatchReady(dirs=2, files=6, took_ms=4.25),
     ChangeDetected(paths=("app.py", "café/☕.py"), cause="event"),
     RunStarted(run=3, tree=TREE, changed=("app.py",)),
@@ -66,6 +78,8 @@ EVENTS: list[AnyEvent] = [
     ),
     StageFinished(run=3, stage="test", status="failed", exit_code=1, took_ms=353.0, findings=1),
     RunFinished(run=3, status="red", took_ms=663.125),
+    GatePaused(),
+    GateResumed(),
     TriggerTouched(run=4, server="web", path=".trigger", tree=TREE),
     ServerStarting(server="web", generation=2, pid=4711, tree=None),
     ServerOutput(server="web", generation=2, stream="stderr", text="Application startup complete."),
@@ -83,7 +97,9 @@ EVENTS: list[AnyEvent] = [
     ServerStatus(server="web", generation=2, text="3 workers, café"),
     ServerStopped(server="web", generation=1, exit_code=None, signal="KILL", killed=True),
     ServerFailed(server="web", generation=3, reason="exited with status 1 before it was ready", serving=2),
-    ConfigReloaded(path="hotpipe.toml"),
+    ConfigReloaded(
+        path="hotpipe.toml", stages=("lint",), servers=(Listening("web", (Address("http", "127.0.0.1:8000"),)),)
+    ),
     ConfigRejected(path="hotpipe.toml", errors=("hotpipe.toml:4: stage.lint.rn: unknown key; did you mean 'run'?",)),
     Warned(code="trigger.unreadable", message="the trigger .trigger holds no record", hint="write JSON"),
 ]
@@ -159,7 +175,7 @@ def in_words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " ¦ ".join(f'`"{option}"`' for option in options)
     if get_origin(kind) is tuple:
-        return {str: "array of strings", Address: "array of addresses"}[options[0]]
+        return {str: "array of strings", Address: "array of addresses", Listening: "array of servers"}[options[0]]
     if type(None) in options:
         return f"{in_words(options[0])} or null"
     return {str: "string", int: "integer", float: "number", bool: "boolean"}[kind]
@@ -182,6 +198,9 @@ class TestDoc:
 
     def test_it_tells_what_an_address_is(self) -> None:
         assert list(rows("## An address")) == fields(Address)
+
+    def test_it_tells_what_a_server_is_that_is_listened_for(self) -> None:
+        assert list(rows("## A server that is listened for")) == fields(Listening)
 
     def test_it_tells_the_meaning_of_every_warning(self) -> None:
         sources = (TESTS.parent / "hotpipe").rglob("*.py")

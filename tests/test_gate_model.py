@@ -106,6 +106,7 @@ class Desk(RuleBasedStateMachine):
         self.failed_fast = False
         self.excused = False
         self.telling: state.Input | None = None
+        self.paused = self.asked = False
         self.run = 0
         self.verdict: str | None = None
         needs = data.draw(st.lists(st.sampled_from([*self.specs]), unique=True))
@@ -210,7 +211,20 @@ class Desk(RuleBasedStateMachine):
         for name in again:
             self.verdicts.pop(name, None)
             self.changed.pop(name, None)
+        self.asked = True
         self.tell(state.Requested(self.tree(), again=frozenset(again)))
+        assert not again or isinstance(self.state, state.Running | state.Superseded | state.Touching | state.Idle)
+
+    @rule()
+    def somebody_wants_a_pause(self) -> None:
+        self.paused = True
+        self.tell(state.Pause())
+
+    @rule()
+    def somebody_wants_to_go_on(self) -> None:
+        self.paused = False
+        self.tell(state.Resume())
+        assert not isinstance(self.state, state.Paused)
 
     # What the processes do.
 
@@ -376,6 +390,8 @@ class Desk(RuleBasedStateMachine):
             case RunStarted():
                 assert event.run == self.run + 1
                 assert event.tree == self.tree()
+                assert self.asked or not self.paused, "a run that nobody wants"
+                self.asked = False
                 self.run, self.verdict, self.failed_fast = event.run, None, False
             case RunFinished():
                 assert event.run == self.run
@@ -401,13 +417,14 @@ class Desk(RuleBasedStateMachine):
 
     def is_weary(self) -> bool:
         """So many runs were undone in a row that even what no change concerns is stopped for a rest."""
-        return self.state.past.undone.excess > 0
+        return self.state.past.undone.excess > 0 or self.state.past.waits
 
     # The end.
 
     def teardown(self) -> None:
         if not hasattr(self, "specs"):
             return
+        self.somebody_wants_to_go_on()
         for _ in range(200):
             self.pending |= self.lost
             self.lost.clear()

@@ -27,6 +27,7 @@ __all__ = [
     "Hooks",
     "KeyPath",
     "Listen",
+    "Notify",
     "Ready",
     "Server",
     "Size",
@@ -35,6 +36,7 @@ __all__ = [
     "StopSignal",
     "Strategy",
     "Watch",
+    "Web",
     "nearest",
     "parse",
     "schema",
@@ -59,6 +61,9 @@ _WORDS = {
 # `${port}` is the shell's own, and `%{url}` curl's: whoever writes these need not mean ours.
 _PLACEHOLDER = re.compile(r"(?<![$%])\{(?:(fd|host|port|addr|url)|fd:([^{}]*))\}")
 _MOST_RETRIES = 100
+_LAST_PORT = 65_535
+_LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
+_ORIGIN = re.compile(r"https?://[^\s/?#@]+")  # RFC 6454, 6.2
 _ADD_A_SOCKET = 'add listen = ["http::8000"], say'
 
 
@@ -90,7 +95,7 @@ class Gate(_Table, frozen=True):
 
 
 class Stage(_Table, frozen=True):
-    """One check: `run` is a text for sh, or an argv.
+    """One check: `run` is a text for sh, or an argv. `tty`: it writes to a terminal where the user looks at one.
 
     `needs` is as written, null for the stage written above: `Config.needs` says which one that is. `inputs` is null
     for every watched file; empty, both mean none.
@@ -106,6 +111,7 @@ class Stage(_Table, frozen=True):
     allow_failure: bool = False
     mutates: bool = False
     cache: bool = True
+    tty: bool = True
 
 
 class Hooks(_Table, frozen=True):
@@ -125,8 +131,9 @@ class Hooks(_Table, frozen=True):
 class Server(_Table, frozen=True):
     """One server and the sockets that are held for it.
 
-    `needs` and `inputs` are null for every stage and every watched file; empty, they mean none. `watchdog` is systemd's
-    WatchdogSec (systemd.service(5)): a live server that does not send WATCHDOG=1 for this long is taken for dead.
+    `needs` and `inputs` are null for every stage and every watched file; empty, they mean none. `tty` as in a stage.
+    `watchdog` is systemd's WatchdogSec (systemd.service(5)): a live server that does not send WATCHDOG=1 for this long
+    is taken for dead.
     """
 
     run: str | tuple[str, ...]
@@ -148,6 +155,7 @@ class Server(_Table, frozen=True):
     trigger: str = ""
     env: dict[str, str] = {}
     cwd: str = "."
+    tty: bool = True
     hooks: Hooks = msgspec.field(default_factory=Hooks)
 
     @property
@@ -166,6 +174,27 @@ class Server(_Table, frozen=True):
         return tuple(names)
 
 
+class Web(_Table, frozen=True):
+    """The dashboard: where it listens, "HOST:PORT" on loopback. `origins` may show the badge beside the servers' own,
+    "https://app.test" say."""
+
+    listen: str = "127.0.0.1:7777"
+    origins: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class Notify(_Table, frozen=True):
+    """Who is told when green turns red and back: the desktop, and the terminal (OSC 9, its title)."""
+
+    desktop: bool = True
+    terminal: bool = True
+
+
 class Config(_Table, frozen=True):
     """A whole configuration. Stages are in the order in which they are written."""
 
@@ -173,6 +202,8 @@ class Config(_Table, frozen=True):
     gate: Gate = msgspec.field(default_factory=Gate)
     stage: dict[str, Stage] = {}
     server: dict[str, Server] = {}
+    web: Web = msgspec.field(default_factory=Web)
+    notify: Notify = msgspec.field(default_factory=Notify)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         """The stages that each stage needs: those that it names, else the one written above it."""
@@ -355,6 +386,7 @@ def _contradictions(config: Config, faulty: Set[KeyPath]) -> Iterator[Fault]:
         yield from _cycle_faults(config)
     yield from _address_faults(config)
     yield from _trigger_faults(config)
+    yield from _web_faults(config.web)
 
 
 def _strategy_faults(at: KeyPath, server: Server) -> Iterator[Fault]:
@@ -523,6 +555,17 @@ def _trigger_faults(config: Config) -> Iterator[Fault]:
         elif plain in owners:
             yield Fault(at, f"{path!r} is already the trigger of server {owners[plain]!r}; each needs one of its own")
         owners[plain] = server
+
+
+def _web_faults(web: Web) -> Iterator[Fault]:
+    host, _, port = web.listen.rpartition(":")
+    if not port.isdecimal() or int(port) > _LAST_PORT or not host:
+        yield Fault(("web", "listen"), f'{web.listen!r} is no address; write "127.0.0.1:7777", say')
+    elif host not in _LOOPBACK:
+        yield Fault(("web", "listen"), f"{host} may be reached from elsewhere; it must be 127.0.0.1 or [::1]")
+    for origin in web.origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield Fault(("web", "origins"), f'{origin!r} is no origin; write "https://app.test:8443", say')
 
 
 def _texts(written: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -7,6 +7,8 @@
               Superseded   Resting ──change, or time──▶ Running     Untouched ──later──▶ Running
               (all dead)
 
+Paused stands where Running would: a change leads there while somebody wants no runs, and out of it whoever wants one.
+
 Invariant 1, *no stale green*: `Touch` of a trigger for tree T is asked for only if every stage that its server needs
 passed on T, nothing that concerns such a stage was written since it began (not even with the same content), and a sweep
 after its end found T on disk. The loop writes the triggers in the same breath in which the watcher says that nothing
@@ -27,7 +29,17 @@ from typing import assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hotpipe.events import AnyEvent, RunFinished, RunStarted, RunStatus, StageFinished, Warned, printable
+from hotpipe.events import (
+    AnyEvent,
+    GatePaused,
+    GateResumed,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+    StageFinished,
+    Warned,
+    printable,
+)
 from hotpipe.gate import plan, triggers
 from hotpipe.gate.state import (
     Action,
@@ -43,11 +55,14 @@ from hotpipe.gate.state import (
     Keep,
     Over,
     Past,
+    Pause,
+    Paused,
     Recall,
     Recalled,
     Reconfigured,
     Requested,
     Resting,
+    Resume,
     Run,
     Running,
     Spare,
@@ -82,6 +97,10 @@ def step(state: State, given: Input, now: float) -> tuple[State, Sequence[Action
             after = _changed(state, given, deciding)
         case Requested():
             after = _requested(state, given, deciding)
+        case Pause():
+            after = _pause(state, deciding)
+        case Resume():
+            after = _resume(state, deciding)
         case Reconfigured():
             after = _reconfigured(state, given, deciding)
         case Recalled():
@@ -109,13 +128,17 @@ class _Step(Struct):
 
     # A run, from its start to its verdict.
 
+    def begin(self, past: Past, tree: str, carried: Run | None = None) -> State:
+        """A new run, unless somebody wants none."""
+        return Paused(past, tree, carried) if past.waits else self.start(past, tree, carried)
+
     def start(self, past: Past, tree: str, carried: Run | None = None) -> State:
         """A new run, with what stands of the one before and what is still at work."""
         working = carried.working if carried else frozenset[str]()
         passed = past.passed | (carried.passed if carried else frozenset())
         failed = past.failed | (carried.failed if carried else frozenset())
         doubtful = carried.doubtful if carried else frozenset[str]()
-        past = replace(past, runs=past.runs + 1)
+        past = replace(past, runs=past.runs + 1, is_asked=False)
         self.emit(RunStarted(run=past.runs, tree=tree, changed=tuple(sorted(map(printable, past.since_green)))))
         self.actions.extend(Adopt(past.runs, stage) for stage in past.graph.in_order(working))
         for stage in past.graph.in_order(passed | failed):
@@ -210,14 +233,16 @@ class _Step(Struct):
 
     def supersede(self, past: Past, run: Run, tree: str) -> State:
         """Another run, once nobody is left of whom it would be in the way."""
-        if past.undone.excess > 0:
-            run = self.cancel(run, run.working)
         return Superseded(past, run, tree) if run.dying else self.renew(past, run, tree)
 
     def renew(self, past: Past, run: Run, tree: str) -> State:
+        if run.working and (past.undone.excess > 0 or past.waits):
+            return Superseded(past, self.cancel(run, run.working), tree)
         if run.told is None:
             self.tell(run, "superseded")
-        return self.rest(past, run, tree) if past.undone.excess > 0 else self.start(past, tree, run)
+        if past.undone.excess > 0 and not past.waits:
+            return self.rest(past, run, tree)
+        return self.begin(past, tree, run)
 
     def rest(self, past: Past, run: Run, tree: str) -> State:
         """Not at once again: run after run was undone."""
@@ -268,12 +293,14 @@ def _changed(state: State, given: Changed, deciding: _Step) -> State:
             return _changed_at_rest(state, past, given, deciding)
         case Idle() | Untouched() if not given.paths:
             return replace(state, past=past)
+        case Paused(before, _, last):
+            return Paused(past, given.tree, last and deciding.shake(last, _lost(before, last, given)))
         case Idle(_, since):
             is_echo = deciding.now - since < ECHO_S
             past = deciding.heed_echo(past, given.paths) if is_echo else replace(past, echoes=0)
-            return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
+            return deciding.begin(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
         case Untouched():
-            return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
+            return deciding.begin(replace(past, undone=past.undone.by_hand(given.paths)), given.tree)
         case Running() | Touching():
             return _disturbed_run(state, past, given, deciding)
         case Superseded(before, run):
@@ -289,7 +316,7 @@ def _changed_at_rest(state: Resting, past: Past, given: Changed, deciding: _Step
         return replace(state, past=past, run=run)
     if past.undone.by.issuperset(given.paths) and deciding.now - state.since < LATE_S:
         return replace(state, past=past, run=run, tree=given.tree)  # the dead's, as a rule; it is run in the end
-    return deciding.start(replace(past, undone=past.undone.by_hand(given.paths)), given.tree, run)
+    return deciding.begin(replace(past, undone=past.undone.by_hand(given.paths)), given.tree, run)
 
 
 def _disturbed_run(state: Running | Touching, past: Past, given: Changed, deciding: _Step) -> State:
@@ -329,12 +356,14 @@ def _requested(state: State, given: Requested, deciding: _Step) -> State:
         case Idle() | Untouched():
             past = past if given.changed is None else _only(past, given.changed)
             return deciding.start(past, given.tree)
+        case Paused(_, _, last):
+            return deciding.start(past, given.tree, last and deciding.shake(last, again))
         case Running() | Touching() if not again:
             return state
         case Running() | Touching():
-            return deciding.supersede(past, deciding.shake(state.run, again), given.tree)
+            return deciding.supersede(replace(past, is_asked=True), deciding.shake(state.run, again), given.tree)
         case Superseded(_, run, tree):
-            return Superseded(past, deciding.shake(run, again), tree)
+            return Superseded(replace(past, is_asked=True), deciding.shake(run, again), tree)
         case _:
             assert_never(state)
 
@@ -356,15 +385,33 @@ def _reconfigured(state: State, given: Reconfigured, deciding: _Step) -> State:
     past = _without(replace(past, undone=past.undone.settled()), lost)
     match state:
         case Resting(_, run):
-            return deciding.start(past, given.tree, deciding.shake(run, lost))
+            return deciding.begin(past, given.tree, deciding.shake(run, lost))
+        case Paused(_, _, last):
+            return deciding.begin(past, given.tree, last and deciding.shake(last, lost))
         case Idle() | Untouched():
-            return deciding.start(past, given.tree)
+            return deciding.begin(past, given.tree)
         case Running() | Touching():
             return deciding.supersede(past, deciding.shake(state.run, lost), given.tree)
         case Superseded(_, run, tree):
             return Superseded(past, deciding.shake(run, lost), tree)
         case _:
             assert_never(state)
+
+
+def _pause(state: State, deciding: _Step) -> State:
+    if isinstance(state, Stopping | Over) or state.past.is_paused:
+        return state
+    deciding.emit(GatePaused())
+    past = replace(state.past, is_paused=True)
+    return Paused(past, state.tree, state.run) if isinstance(state, Resting) else replace(state, past=past)
+
+
+def _resume(state: State, deciding: _Step) -> State:
+    if isinstance(state, Stopping | Over) or not state.past.is_paused:
+        return state
+    deciding.emit(GateResumed())
+    past = replace(state.past, is_paused=False, undone=state.past.undone.settled())
+    return deciding.start(past, state.tree, state.run) if isinstance(state, Paused) else replace(state, past=past)
 
 
 def _recalled(state: State, given: Recalled, deciding: _Step) -> State:

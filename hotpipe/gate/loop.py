@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol, assert_never
 
 import anyio
@@ -19,8 +19,8 @@ from msgspec import structs
 
 from hotpipe import trigger
 from hotpipe.config.file import Project
-from hotpipe.config.model import Config, Server, Stage
-from hotpipe.errors import TriggerError
+from hotpipe.config.model import Config, Server, Stage, nearest
+from hotpipe.errors import TriggerError, UsageError
 from hotpipe.events import ChangeDetected, Emit, TriggerTouched, Warned, printable
 from hotpipe.gate import command, configured, cycle, plan, state
 from hotpipe.gate.cache import Cache
@@ -91,6 +91,25 @@ class Gate:
     def request(self, tree: str, changed: frozenset[str] | None = None) -> None:
         """Run what has not passed; of that only what `changed` paths concern, where they are given."""
         self._tell(state.Requested(tree, changed=changed))
+
+    def rerun(self, tree: str, stages: Collection[str] = ()) -> tuple[str, ...]:
+        """Run these stages (none: all) and what needs them, whatever is remembered; raises UsageError where there is no
+        such stage."""
+        known = self._project.config.stage
+        for name in stages:
+            if name not in known:
+                raise UsageError(f"there is no stage {name!r}{nearest(name, known)}")
+        chosen = tuple(stages) or tuple(known)
+        self._tell(state.Requested(tree, again=frozenset(chosen)))
+        return chosen
+
+    def pause(self) -> None:
+        """Changes start no runs from now on."""
+        self._tell(state.Pause())
+
+    def resume(self) -> None:
+        """They do again, and those meanwhile as well."""
+        self._tell(state.Resume())
 
     def reconfigure(self, project: Project, touches: dict[str | None, str]) -> None:
         """Go on with another configuration; what it leaves as it was still stands."""

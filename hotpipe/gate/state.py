@@ -23,7 +23,8 @@ class Past(Struct, frozen=True):
     `own` is hotpipe's configuration, whose changes concern no trigger. `changed`: what has changed of a stage's inputs
     since it last passed; a stage that is not there: that is unknown. `in_question` are those of which it is only said
     that nothing else need be looked at.
-    `again`: stages that somebody wants to see run, whatever is remembered of them.
+    `again`: stages that somebody wants to see run, whatever is remembered of them. `is_paused`: changes start no run;
+    `is_asked`: the next one is wanted all the same.
     """
 
     graph: Graph
@@ -39,9 +40,16 @@ class Past(Struct, frozen=True):
     in_question: frozenset[str] = _NONE
     since_green: frozenset[str] = _NONE
     undone: Undone = Undone()
+    is_paused: bool = False
+    is_asked: bool = False
     echoed_by: frozenset[str] = _NONE
     echoes: int = 0
     is_told_unwritable: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next run is not to start by itself."""
+        return self.is_paused and not self.is_asked
 
 
 class Run(Struct, frozen=True):
@@ -120,6 +128,15 @@ class Resting(Struct, frozen=True):
     until: float
 
 
+class Paused(Struct, frozen=True):
+    """Something has changed that no run has seen; `tree` waits for somebody to go on. `run` is the last, of which there
+    may be verdicts that were not undone."""
+
+    past: Past
+    tree: str
+    run: Run | None = None
+
+
 class Untouched(Struct, frozen=True):
     """The verdict is said, but a trigger could not be written: again at `retry_at`."""
 
@@ -141,7 +158,7 @@ class Over(Struct, frozen=True):
     past: Past
 
 
-State = Idle | Running | Touching | Superseded | Resting | Untouched | Stopping | Over
+State = Idle | Running | Touching | Superseded | Resting | Paused | Untouched | Stopping | Over
 
 
 class Changed(Struct, frozen=True):
@@ -161,6 +178,14 @@ class Requested(Struct, frozen=True):
     tree: str
     again: frozenset[str] = _NONE
     changed: frozenset[str] | None = None
+
+
+class Pause(Struct, frozen=True):
+    """From now on changes are noted, but start no run. One that is under way goes on."""
+
+
+class Resume(Struct, frozen=True):
+    """Changes start runs again, and those that were noted start one now."""
 
 
 class Reconfigured(Struct, frozen=True):
@@ -227,8 +252,8 @@ class Stopped(Struct, frozen=True):
 
 
 Input = (
-    Changed | Requested | Reconfigured | Recalled | StageEnded | Confirmed | Touched | Disturbed | TouchFailed
-    | Woken | Stopped
+    Changed | Requested | Pause | Resume | Reconfigured | Recalled | StageEnded | Confirmed | Touched | Disturbed
+    | TouchFailed | Woken | Stopped
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a face is: something that turns events into text; and how text gets out."""
+"""What a face is: something that turns events into text, or that has the terminal to itself; and how text gets out."""
 
 import io
 import os
@@ -6,9 +6,13 @@ import select
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from hotpipe.actions import Actions
 from hotpipe.events import Stamped
+
+if TYPE_CHECKING:
+    from hotpipe.bus import Inbox  # it brings the loop, which `hotpipe check` may not need
 
 _LOOK_MS = 100
 
@@ -17,6 +21,16 @@ class Face(Protocol):
     """Renders a batch of events; what it returns is written as it is."""
 
     def render(self, batch: Sequence[Stamped]) -> str: ...
+
+
+@runtime_checkable
+class Screen(Protocol):
+    """A face that has the terminal to itself: it draws, and it has keys."""
+
+    async def run(self, inbox: "Inbox", actions: Actions) -> None:
+        """Show what happens, until the inbox is closed; then the terminal is as it was. Raises nothing if it is gone
+        meanwhile: that is what SIGHUP is for."""
+        ...
 
 
 def write(text: str, gives_up: threading.Event) -> None:
