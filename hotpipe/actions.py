@@ -26,6 +26,10 @@ class Actions(Protocol):
         """Changes start runs again; raises UsageError where there is no gate."""
         ...
 
+    def page(self) -> str | None:
+        """The address of the dashboard where it runs, with what lets its buttons act; else that of a server's page."""
+        ...
+
     def quit(self) -> None:
         """End hotpipe, as Ctrl-C does; a second time kills at once."""
         ...

@@ -54,7 +54,7 @@ from hotpipe.server.servers import Servers
 from hotpipe.tree.glances import Glances
 from hotpipe.tree.watched import Watched, Watching
 from hotpipe.tree.watcher import Change
-from hotpipe.ui import systemd
+from hotpipe.ui import systemd, words
 from hotpipe.ui.face import Face, Screen
 from hotpipe.ui.show import show
 
@@ -230,6 +230,10 @@ class _Session:
 
     def resume(self) -> None:
         self._gate_or_refuse()[0].resume()
+
+    def page(self) -> str | None:
+        sockets = (socket for sockets in self._servers.addresses.values() for socket in sockets)
+        return next((address for socket in sockets if (address := words.page(socket))), None)
 
     def quit(self) -> None:
         self._told_to_end(signal.SIGINT)

@@ -3,7 +3,6 @@
 Below a failure only the beginning of a live server's output is shown, and the end of it if the server dies.
 """
 
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ _SHORT_TREE = 8  # characters of a tree id that are shown
 _MOST_BELOW_RED = 20  # lines that a live server may write below a failure
 _LAST_WORDS = 100  # lines that are shown of what was held back, where the server died
 _NOBODY = "nobody answers until the next green run, or `hotpipe restart`; connections wait"
-_WEB = re.compile(r"(https?)\d*")
 
 
 @dataclass(slots=True)
@@ -136,7 +134,4 @@ def _generations(events: Sequence[AnyEvent], kind: type[ServerLive] | type[Serve
 
 def _where(server: ServerView) -> str:
     """The addresses of a server, as a terminal makes them links."""
-    return ", ".join(
-        f"{scheme[1]}://{socket.addr}" if (scheme := _WEB.fullmatch(socket.name)) else socket.addr
-        for socket in server.sockets
-    )
+    return ", ".join(words.page(socket) or socket.addr for socket in server.sockets)
