@@ -1,6 +1,6 @@
 """The past as the page draws it: columns rather than rows, for it has thousands of numbers. Blocks on the disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -23,9 +23,10 @@ class RunPoint(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """How long a stage took, oldest first: when, how long, how it ended."""
+    """How long a stage usually takes, and how long it took, oldest first: when, how long, how it ended."""
 
     stage: str
+    usual_ms: float | None
     points: tuple[tuple[str, float, str], ...]
 
 
@@ -53,13 +54,13 @@ def told(history: History) -> Past:
     flaky.sort(key=lambda one: -one.flaky / one.passes)
     points = tuple(RunPoint(run.run, run.at, run.status, run.took_ms) for run in runs)
     restarts = tuple(history.recent_restarts(MOST_RESTARTS))
-    return Past(points, tuple(_taken(runs)), restarts, tuple(flaky[:MOST_STAGES]))
+    return Past(points, tuple(_taken(runs, history.medians())), restarts, tuple(flaky[:MOST_STAGES]))
 
 
-def _taken(runs: Sequence[Run]) -> list[Taken]:
+def _taken(runs: Sequence[Run], usual_ms: Mapping[str, float]) -> list[Taken]:
     points: dict[str, list[tuple[str, float, str]]] = {}
     for run in runs:
         for stage in run.stages:
             if stage.status in _TAKEN:
                 points.setdefault(stage.stage, []).append((run.at, stage.took_ms, stage.status))
-    return [Taken(stage, tuple(taken)) for stage, taken in list(points.items())[:MOST_STAGES]]
+    return [Taken(stage, usual_ms.get(stage), tuple(taken)) for stage, taken in list(points.items())[:MOST_STAGES]]

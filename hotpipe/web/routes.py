@@ -77,6 +77,7 @@ class _Seen:
     async def past(self, _request: Request) -> Response:
         async with self._turn:
             told = await anyio.to_thread.run_sync(past.told, self._history)
+            self._streams.board.know({stage.stage: stage.usual_ms for stage in told.stages if stage.usual_ms})
         return _answer(told)
 
 
