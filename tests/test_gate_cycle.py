@@ -430,6 +430,16 @@ class TestPause:
         _, actions = after(LINTED, StageEnded("docs", "passed"), Pause(), README, Resume(), graph=TWO)
         assert deeds(actions) == [Keep(2, "lint"), StartStage(2, "docs")]
 
+    def test_what_changes_meanwhile_does_not(self) -> None:
+        over = (LINTED, StageEnded("docs", "passed"))
+        _, actions = after(*over, Pause(), README, Changed(("a.py",), (), "T3"), Resume(), graph=TWO)
+        assert deeds(actions) == [StartStage(2, "lint"), StartStage(2, "docs")]
+
+    def test_who_is_at_work_when_it_begins_does_not_work_on_in_secret(self) -> None:
+        state, actions = after(README, Pause(), StageEnded("docs", "cancelled"), graph=TWO)
+        assert deeds(actions) == [CancelStage("lint")]
+        assert isinstance(state, Superseded)
+
     def test_it_is_told_once(self) -> None:
         _, actions = after(*GREEN, Pause(), Pause())
         assert actions == []
