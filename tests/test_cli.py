@@ -150,7 +150,7 @@ class TestUsage:
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
             f"hotpipe: no hotpipe.toml in {tmp_path} or above, nor [tool.hotpipe] in a pyproject.toml\n"
-            "hint: write a hotpipe.toml, or name one with --config FILE\n"
+            "hint: `hotpipe init` writes a hotpipe.toml; or name one with --config FILE\n"
         )
 
     @pytest.mark.parametrize("command", COMMANDS)
