@@ -12,6 +12,7 @@ from hotpipe import __version__
 from hotpipe.errors import ConfigError, HotpipeError
 
 VERBS = (
+    "init",
     "watch",
     "gate",
     "serve",
@@ -50,7 +51,7 @@ class _Verbs(click.Group):
 def cli() -> None:
     """Check every save; restart the server, behind a socket that stays open, only when all is green.
 
-    Begin with a hotpipe.toml and `hotpipe watch`.
+    Begin with `hotpipe init`, which writes a hotpipe.toml; then `hotpipe watch`.
     """
 
 
