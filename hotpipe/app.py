@@ -10,7 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -58,6 +60,10 @@ from hotpipe.ui import systemd, words
 from hotpipe.ui.face import Face, Screen
 from hotpipe.ui.show import show
 
+if TYPE_CHECKING:  # start-up time
+    from hotpipe.web.dashboard import Dashboard
+    from hotpipe.web.opening import Opened as Page
+
 INTERRUPTED = 130
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
 _ECHO_S = 0.05  # timeout(1) and some supervisors signal twice: the process, and its group
@@ -73,7 +79,7 @@ class Job:
     `as_found`: green counts only for the tree that was found; what a stage that mutates has mended was not right.
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
-    absolute; empty: nothing is remembered, and nothing that was is believed.
+    absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard.
     """
 
     project: Project
@@ -86,9 +92,14 @@ class Job:
     as_found: bool = False
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
+    web: bool = False
 
     def check(self, config: Config, path: str) -> None:
-        """Raises UsageError where the configuration gives it nothing to do."""
+        """Raises UsageError where the configuration gives it nothing to do, or what it needs is not installed."""
+        if self.web:
+            from hotpipe.web.opening import require
+
+            require()
         if self.gate and self.serve and not config.stage and not config.server:
             hint = 'write [stage.test] with run = "pytest", or [server.web]'
             raise UsageError(f"{path} has neither a stage nor a server: there is nothing to do", hint)
@@ -111,9 +122,16 @@ def run(job: Job, started: Started | None = None) -> int:
         instance = place.enter_context(claim(job.project.root, job.role)) if job.role is not None else None
         recovered = recover(os.path.join(job.project.root, FOLDER)) if instance is not None else []
         opened = place.enter_context(open_sockets(job.project.config.server if job.serve else {}, job.project.root))
+        page = place.enter_context(_page(job)) if job.web else None
         if started is not None:
             started.ok()
-        return anyio.run(_run, job, _Place(instance, recovered, opened, upward))
+        return anyio.run(_run, job, _Place(instance, recovered, opened, upward, page))
+
+
+def _page(job: Job) -> AbstractContextManager["Page"]:
+    from hotpipe.web import opening
+
+    return opening.opened(job.project.config.web, os.path.join(job.project.root, FOLDER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +142,7 @@ class _Place:
     recovered: list[Recovered]
     opened: Opened
     upward: systemd.Link | None
+    page: "Page | None"
 
     def warnings(self) -> Iterator[Warned]:
         yield from self.opened.warnings
@@ -142,6 +161,8 @@ async def _run(job: Job, place: _Place) -> int:
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
         faces.start_soon(record, session.history, bus.subscribe())
+        if place.page is not None:
+            faces.start_soon(session.dashboard(place.page).run, bus.subscribe())
         if place.upward is not None:
             faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe())
         try:
@@ -167,6 +188,7 @@ class _Session:
         self._config = job.project.config  # in force
         self.bus = bus
         self._instance = place.instance
+        self._page = place.page
         self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
         self.exit_code = 0
         self._stopping = False
@@ -216,6 +238,11 @@ class _Session:
             case "restart":
                 return Restarting(servers=self.restart(request.servers))
 
+    def dashboard(self, page: "Page") -> "Dashboard":
+        from hotpipe.web.dashboard import Around, Dashboard
+
+        return Dashboard(page, Around(self.history, self, self.bus.emit))
+
     # What faces and the control socket may ask: hotpipe.actions.
 
     def rerun(self, stages: Collection[str] = ()) -> tuple[str, ...]:
@@ -232,6 +259,8 @@ class _Session:
         self._gate_or_refuse()[0].resume()
 
     def page(self) -> str | None:
+        if self._page is not None:
+            return self._page.url
         sockets = (socket for sockets in self._servers.addresses.values() for socket in sockets)
         return next((address for socket in sockets if (address := words.page(socket))), None)
 
@@ -281,6 +310,9 @@ class _Session:
         self.upward.know(tuple(self._servers.addresses))
         if self._gate is not None:
             self._gate.reconfigure(project, project.config.triggers() if self.job.touch else {})
+        if self._page is not None and project.config.web != self._config.web:
+            message, hint = "the dashboard stays as it is", "[web] has changed: start hotpipe again"
+            self.bus.emit(Warned(code="web.unchanged", message=message, hint=hint))
 
     async def obey_signals(self) -> None:
         """Stop at the first signal, kill at the second."""

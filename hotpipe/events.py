@@ -239,6 +239,12 @@ class ServerFailed(Event, frozen=True, tag="server.failed"):
     retry_ms: float | None = None
 
 
+class WebReady(Event, frozen=True, tag="web.ready"):
+    """The dashboard answers at `url`, whose fragment is the token that lets a page see and act."""
+
+    url: str
+
+
 class ConfigReloaded(Event, frozen=True, tag="config.reloaded"):
     """What the configuration at `path` says now is in force, with these stages and servers."""
 
@@ -270,7 +276,7 @@ AnyEvent = (
     Started | WatchReady | ChangeDetected | RunStarted | StageStarted | StageOutput | StageFinding | StageFinished
     | RunFinished | GatePaused | GateResumed | TriggerTouched | ServerStarting | ServerOutput | ServerReady | ServerLive
     | ServerVerified | ServerDraining | ServerDiscarded | ServerStatus | ServerStopped | ServerFailed
-    | ConfigReloaded | ConfigRejected | Warned | Ending
+    | WebReady | ConfigReloaded | ConfigRejected | Warned | Ending
 )  # fmt: skip
 Output = StageOutput | ServerOutput
 Emit = Callable[[AnyEvent], None]

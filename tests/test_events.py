@@ -40,6 +40,7 @@ from hotpipe.events import (
     TriggerTouched,
     Warned,
     WatchReady,
+    WebReady,
     printable,
     to_json,
 )
@@ -97,6 +98,7 @@ EVENTS: list[AnyEvent] = [
     ServerStatus(server="web", generation=2, text="3 workers, café"),
     ServerStopped(server="web", generation=1, exit_code=None, signal="KILL", killed=True),
     ServerFailed(server="web", generation=3, reason="exited with status 1 before it was ready", serving=2),
+    WebReady(url="http://127.0.0.1:7777/#token=abc"),
     ConfigReloaded(
         path="hotpipe.toml", stages=("lint",), servers=(Listening("web", (Address("http", "127.0.0.1:8000"),)),)
     ),

@@ -10,6 +10,7 @@ from hotpipe.cli.options import Shown
 from hotpipe.config.file import Project
 from hotpipe.daemon import Daemon, daemonize
 
+web_option = click.option("--web", is_flag=True, help="Also the dashboard, a page in the browser ([web] listen).")
 daemon_option = click.option("--daemon", is_flag=True, help="Go on in the background; the log is in .hotpipe/logs.")
 
 

@@ -63,10 +63,20 @@ class History:
         passes = self._passes(_PASSES_OF_FLAKY)
         return {stage: (sum(flaky for _, flaky in last), len(last)) for stage, last in passes.items()}
 
+    def recent_runs(self, most: int) -> list[Run]:
+        """The last runs with their stages, oldest first."""
+        return self._asked(lambda base: tables.last_runs(base, most)) or []
+
+    def recent_restarts(self, most: int) -> list[Restart]:
+        """What became of the last generations, oldest first."""
+        return self._asked(lambda base: tables.last_restarts(base, most)) or []
+
     def _passes(self, most: int) -> tables.Passes:
-        if not os.path.exists(self._path):
-            return {}
-        return self._tried(lambda base: tables.last_passes(base, most), _HASTE_S) or {}
+        return self._asked(lambda base: tables.last_passes(base, most)) or {}
+
+    def _asked(self, ask: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """What it answers, without making a file."""
+        return self._tried(ask, _HASTE_S) if os.path.exists(self._path) else None
 
     def _tried(self, use: Callable[[sqlite3.Connection], _T], patience_s: float) -> _T | None:
         """What `use` returns; once more with a new file, if this one is damaged."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from hotpipe.history.fold import Restart, Run
+from hotpipe.history.fold import Restart, Run, Stage
 
 if TYPE_CHECKING:
     import sqlite3
 
+_T = TypeVar("_T")
 Passes = dict[str, list[tuple[float, int]]]
 _VERSION = 1
 _MOST_RUNS = 2_000  # and restarts
@@ -41,6 +42,10 @@ _LAST = """
 SELECT took_ms, flaky = 1 FROM stages WHERE stage = ? AND status = 'passed' AND typeof(took_ms) = 'real'
 ORDER BY id DESC LIMIT ?
 """
+
+_RUNS = "SELECT id, run, at, tree, status, took_ms FROM runs ORDER BY id DESC LIMIT ?"
+_STAGES = "SELECT of, stage, status, took_ms, flaky = 1, attempts FROM stages WHERE of >= ? ORDER BY id"
+_RESTARTS = "SELECT at, server, generation, took_ms, outcome FROM restarts ORDER BY id DESC LIMIT ?"
 
 
 @contextlib.contextmanager
@@ -118,3 +123,31 @@ def last_passes(base: sqlite3.Connection, most: int) -> Passes:
     names = [name for (name,) in base.execute(_NAMES)]
     found = {name: base.execute(_LAST, (name, most)).fetchall() for name in names}
     return {name: passes for name, passes in found.items() if passes}
+
+
+def last_runs(base: sqlite3.Connection, most: int) -> list[Run]:
+    """The last `most` runs with their stages, oldest first."""
+    rows = base.execute(_RUNS, (most,)).fetchall()
+    stages: dict[int, list[Stage]] = {}
+    for of, stage, status, took_ms, flaky, attempts in base.execute(_STAGES, (rows[-1][0] if rows else 0,)):
+        told = {"stage": stage, "status": status, "took_ms": took_ms, "flaky": bool(flaky), "attempts": attempts}
+        stages.setdefault(of, []).extend(_sound([told], Stage))
+    names = ("run", "at", "tree", "status", "took_ms")
+    told_runs = [dict(zip(names, row[1:], strict=True), stages=stages.get(row[0], ())) for row in reversed(rows)]
+    return _sound(told_runs, Run)
+
+
+def last_restarts(base: sqlite3.Connection, most: int) -> list[Restart]:
+    """The last `most` restarts, oldest first."""
+    rows = base.execute(_RESTARTS, (most,)).fetchall()
+    names = ("at", "server", "generation", "took_ms", "outcome")
+    return _sound([dict(zip(names, row, strict=True)) for row in reversed(rows)], Restart)
+
+
+def _sound(rows: Iterable[dict[str, Any]], kind: type[_T]) -> list[_T]:
+    """Without those that cannot be ours: SQLite holds any type in any column."""
+    sound = []
+    for row in rows:
+        with contextlib.suppress(msgspec.ValidationError):
+            sound.append(msgspec.convert(row, kind, from_attributes=True))
+    return sound

@@ -31,6 +31,7 @@ from hotpipe.events import (
     TriggerTouched,
     Warned,
     WatchReady,
+    WebReady,
 )
 from hotpipe.ui import words
 from hotpipe.ui.runs import RunLines
@@ -75,6 +76,8 @@ class Plain:
                 yield self._style.paint(f"! {event.message}", "yellow")
                 if event.hint:
                     yield f"  hint: {event.hint}"
+            case WebReady():
+                yield f"dashboard: {event.url}"
             case ConfigRejected():
                 yield from self._rejected(event)
             case ConfigReloaded():

@@ -1,0 +1,107 @@
+"""The dashboard as a task of hotpipe: it heeds all events from the first on, and answers once hotpipe is watching.
+
+Invariant: whatever goes wrong here is a warning, and costs hotpipe nothing but the dashboard.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+import anyio
+import anyio.to_thread
+
+from hotpipe.actions import Actions
+from hotpipe.bus import Inbox
+from hotpipe.events import AnyEvent, Emit, Stamped, Started, Warned, WatchReady, WebReady
+from hotpipe.history import History
+from hotpipe.web.board import Board
+from hotpipe.web.opening import Opened
+
+_LAST_S = 1.0  # for the farewell to open pages
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the dashboard is shown, and whom it asks."""
+
+    history: History
+    actions: Actions
+    emit: Emit
+
+
+class Dashboard:
+    """One dashboard; `run` it in a task until its inbox is closed."""
+
+    def __init__(self, opened: Opened, around: Around) -> None:
+        self._opened = opened
+        self._around = around
+        self._board = Board()
+        self._begins = anyio.Event()
+        self._over = anyio.Event()
+        self._is_broken = False
+        self._has_told = False
+
+    async def run(self, inbox: Inbox) -> None:
+        """Show what happens."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._serve)
+            async for batch in inbox.batches():
+                self._heed(batch)
+            self._end()
+            tasks.cancel_scope.deadline = anyio.current_time() + _LAST_S
+            if not self._begins.is_set():
+                tasks.cancel_scope.cancel()
+
+    def _heed(self, batch: Sequence[Stamped]) -> None:
+        if self._is_broken:  # the inbox is emptied all the same
+            return
+        try:
+            self._board.take(batch)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._is_broken = True
+            self._end()
+            self._failed(error)
+        if any(_begins(stamped.event) for stamped in batch):
+            self._begins.set()
+
+    async def _serve(self) -> None:
+        await self._begins.wait()
+        try:
+            await self._answer()
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
+
+    async def _answer(self) -> None:
+        in_thread, around = anyio.to_thread.run_sync, self._around
+        self._board.know(await in_thread(around.history.medians))
+        serving = await in_thread(_loaded)
+        app = serving.guarded(serving.Shown(self._board, around.history, around.actions, self._failed), self._opened)
+        around.emit(WebReady(url=self._opened.url))
+        await serving.serve(app, self._opened, self._over)
+
+    def _end(self) -> None:
+        self._board.close()
+        self._over.set()
+
+    def _failed(self, error: Exception) -> None:
+        """Told once: what is wrong with one page is wrong with each."""
+        if self._has_told:
+            return
+        self._has_told = True
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        message = f"the dashboard has failed: {type(error).__name__}: {error}"
+        hint = "all else goes on; this is a defect of hotpipe: please report it"
+        self._around.emit(Warned(code="web.failed", message=message, hint=hint))
+
+
+def _begins(event: AnyEvent) -> bool:
+    """Whether hotpipe does its work from now on: what is loaded here would have kept it from that."""
+    return isinstance(event, WatchReady) or (isinstance(event, Started) and event.role == "serve")
+
+
+def _loaded() -> ModuleType:
+    """Takes 0.2 s, in a thread."""
+    from hotpipe.web import serving  # noqa: PLC0415 - start-up time
+
+    return serving

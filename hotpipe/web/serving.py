@@ -1,0 +1,86 @@
+"""uvicorn, inside of hotpipe's loop: it takes no signals, writes no log, and ends when the board is closed.
+
+Invariant: however many connect, hotpipe keeps its descriptors: beyond `MOST_CONNECTIONS` they are closed at once.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from anyio import Event
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hotpipe.actions import Actions
+from hotpipe.history import History
+from hotpipe.web.board import Board
+from hotpipe.web.guard import Gatekeeper, Guard
+from hotpipe.web.opening import Opened
+from hotpipe.web.routes import application
+from hotpipe.web.streaming import Streams
+
+MOST_CONNECTIONS = 128
+_IDLE_S = 5
+_PATIENCE_S = 1  # for answers that are under way when all ends
+
+
+class _Protocol(H11Protocol):
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """Signals are the session's; and an event, rather than a look each 0.1 s, says when it is over."""
+
+    def __init__(self, config: uvicorn.Config, over: Event) -> None:
+        super().__init__(config)
+        self._over = over
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def main_loop(self) -> None:
+        await self._over.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the pages show, and whom they ask; `failed` is told of a defect."""
+
+    board: Board
+    history: History
+    actions: Actions
+    failed: Callable[[Exception], None]
+
+
+def guarded(shown: Shown, opened: Opened) -> ASGIApp:
+    """All that the dashboard answers, and the guard in front of it."""
+    gatekeeper = Gatekeeper(opened.listening.getsockname()[1], opened.token)
+    return Guard(application(shown.actions, Streams(shown.board), shown.history), gatekeeper, shown.failed)
+
+
+async def serve(app: ASGIApp, opened: Opened, over: Event) -> None:
+    """Answer until `over` is set."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).addHandler(logging.NullHandler())  # without one, Python writes to standard error
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_IDLE_S,
+        timeout_graceful_shutdown=_PATIENCE_S,
+    )
+    await _Server(config, over).serve([opened.listening])
