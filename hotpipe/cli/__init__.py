@@ -19,6 +19,7 @@ VERBS = (
     "trigger",
     "status",
     "restart",
+    "attach",
     "stop",
     "listen",
     "config",
