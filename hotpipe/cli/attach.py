@@ -27,7 +27,7 @@ _STDIN, _STDOUT = 0, 1
 _CHUNK = 1 << 14
 _LEAVE = b"\x1d\x03"  # Ctrl-], as telnet(1); and Ctrl-C, for who is in a hurry means this program, not the server
 _GRACE_S = 5.0  # for the answer to what came through a pipe
-_QUIET_S = 0.5  # after which no more of an answer is to be expected
+_QUIET_S = 1.0  # after which no more of an answer is to be expected
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _SANE = b"\x1b[?2004l\x1b[0m\r\n"  # what a line editor and colours may have left behind
 
