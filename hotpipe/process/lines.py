@@ -77,7 +77,7 @@ class Lines:
     def _listen(self, chunk: bytes, silent_s: float, on_wait: Callable[[str], None]) -> None:
         if chunk:
             self._may_wait = True
-        elif self._may_wait and self._open and silent_s >= QUIET_S:
+        elif self._may_wait and self._open and silent_s > QUIET_S / 2:  # it was asked for by another clock
             self._may_wait = False
             on_wait(self._open)
 
@@ -116,7 +116,7 @@ class Lines:
         self._credit_s -= chunk.count(b"\n") / LINES_PER_S + len(chunk) / BYTES_PER_S
         *lines, self._open = (self._open + self._decoder.decode(chunk)).split("\n")
         for line in lines:
-            self._on_line(self._stream, self._last_piece(line).removesuffix("\r"))
+            self._on_line(self._stream, self._last_piece(line).rstrip("\r"))
         self._open = self._last_piece(self._open)
 
     def _last_piece(self, line: str) -> str:
