@@ -136,6 +136,11 @@ class Terminal:
         self.prompt = ""  # at which it waits
 
     @property
+    def is_open(self) -> bool:
+        """The child may be heard still."""
+        return self._typed is not None
+
+    @property
     def open_line(self) -> bytes:
         """What it has written of a line that has no end yet."""
         return b"".join(self._open.values())
@@ -160,7 +165,7 @@ class Terminal:
         tap = Tap()
         if self.open_line:
             tap.add(self.open_line)
-        if self._typed is None:
+        if not self.is_open:
             tap.close()
         self._taps.append(tap)
         try:

@@ -65,7 +65,8 @@ class Console:
     @property
     def place(self) -> Place | None:
         """Where one would like to be: at the newest generation that waits for an answer, else at the newest."""
-        places = sorted(self._places.values(), key=lambda place: place.generation)
+        heard = (place for place in self._places.values() if place.terminal is None or place.terminal.is_open)
+        places = sorted(heard, key=lambda place: place.generation)
         waiting = [place for place in places if place.terminal is not None and place.terminal.prompt]
         return next(reversed(waiting or places), None)
 
