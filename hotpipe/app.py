@@ -24,6 +24,7 @@ from hotpipe.config.file import Project
 from hotpipe.config.model import Config
 from hotpipe.control import Request, Restarting, Status, Stopping
 from hotpipe.control import listener as control
+from hotpipe.control.listener import Talk
 from hotpipe.control.protocol import Answer
 from hotpipe.control.standing import Standing
 from hotpipe.daemon import Started
@@ -50,6 +51,7 @@ from hotpipe.history.recording import record
 from hotpipe.instance import FOLDER, Instance, Role, claim
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
+from hotpipe.process.terminal import Terminals, Window
 from hotpipe.reload import Reload
 from hotpipe.server.opening import Opened, open_sockets
 from hotpipe.server.servers import Servers
@@ -79,7 +81,8 @@ class Job:
     `as_found`: green counts only for the tree that was found; what a stage that mutates has mended was not right.
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
-    absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard.
+    absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard. `ttys`: the user
+    looks at a terminal, and so children get one to write to.
     """
 
     project: Project
@@ -93,6 +96,7 @@ class Job:
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
     web: bool = False
+    ttys: bool = False
 
     def check(self, config: Config, path: str) -> None:
         """Raises UsageError where the configuration gives it nothing to do, or what it needs is not installed."""
@@ -168,6 +172,8 @@ async def _run(job: Job, place: _Place) -> int:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
+                if job.ttys:
+                    tasks.start_soon(session.follow_window)
                 tasks.start_soon(session.judge, verdicts)
                 await session.open_control(tasks)
                 await session.work()
@@ -189,7 +195,9 @@ class _Session:
         self.bus = bus
         self._instance = place.instance
         self._page = place.page
-        self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
+        self._terminals = Terminals(_window(), bus.emit) if job.ttys else None
+        folder = os.path.join(job.project.root, FOLDER) if place.instance is not None else None
+        self.processes = System(folder, self._terminals)
         self.exit_code = 0
         self._stopping = False
         self._found = ""  # the tree that the run began with, and what has changed since
@@ -225,7 +233,7 @@ class _Session:
         except HotpipeError as error:
             self.bus.emit(Warned(code="control.unavailable", message=error.message, hint=error.hint))
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> Answer | Talk:
         role = self._instance.role if self._instance is not None else ""
         match request.verb:
             case "status":
@@ -237,6 +245,15 @@ class _Session:
                 return Stopping(pid=os.getpid(), role=role)
             case "restart":
                 return Restarting(servers=self.restart(request.servers))
+            case "attach":
+                return self._attach(request.server)
+
+    def _attach(self, server: str) -> Talk:
+        if self._terminals is None and server in self._servers.addresses:
+            hint = "run it in a terminal, without --daemon, --json and HOTPIPE_PTY=0"
+            raise HotpipeError("the servers of this hotpipe have no terminal", hint=hint)
+        attachment = self._servers.attach(server)
+        return Talk(attachment.answer, attachment.run)
 
     def dashboard(self, page: "Page") -> "Dashboard":
         from hotpipe.web.dashboard import Around, Dashboard
@@ -322,6 +339,12 @@ class _Session:
         with anyio.open_signal_receiver(*heeded) as received:
             async for number in received:
                 self._told_to_end(number)
+
+    async def follow_window(self) -> None:
+        """The children's terminals are as large as the user's."""
+        with anyio.open_signal_receiver(signal.SIGWINCH) as received:
+            async for _ in received:
+                self.processes.resize(_window())
 
     def _told_to_end(self, number: int) -> None:
         if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
@@ -418,6 +441,14 @@ def _leave_out(folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, ".gitignore"), "x", encoding="ascii") as file:
             file.write("*\n")
+
+
+def _window() -> Window:
+    """The terminal's that the user looks at."""
+    try:
+        return Window.of(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    except (OSError, ValueError):  # it is none, or gone
+        return Window(0, 0)
 
 
 def _watching(project: Project) -> Watching:

@@ -20,6 +20,7 @@ VERBS = (
     "trigger",
     "status",
     "restart",
+    "attach",
     "stop",
     "listen",
     "config",

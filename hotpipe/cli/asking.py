@@ -9,6 +9,8 @@ from hotpipe.config import file
 from hotpipe.errors import HotpipeError, NotRunning, UsageError
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from hotpipe.control import Request
 
 config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration file.")
@@ -40,6 +42,13 @@ def ask(config_file: str | None, request: "Request") -> list[dict[str, Any]]:
             raise HotpipeError(f"{silent[0]} runs, but does not answer", hint="end it with `hotpipe stop`") from None
         check(config_file)
         raise
+
+
+def talk(config_file: str | None, request: "Request") -> "tuple[dict[str, Any], socket, bytes]":
+    """What the hotpipe answers that agrees, the connection to it, and what has come on it since. Raises as `ask`."""
+    from hotpipe import control
+
+    return control.talk(root(config_file), request)
 
 
 def check(config_file: str | None) -> None:

@@ -38,6 +38,12 @@ class Shown:
         """How much of it, in what colours."""
         return Style(self._colour(), _speaks_unicode(), self.verbose, self.quiet, self._links(root))
 
+    @property
+    def ttys(self) -> bool:
+        """Children write to a terminal where the user looks at one; NO_COLOR they read themselves."""
+        wanted = os.environ.get("HOTPIPE_PTY") != "0" and os.environ.get("TERM") != "dumb"
+        return wanted and not self.json and _is_terminal()
+
     def _links(self, root: str) -> Links | None:
         """Only with colours: who wants none wants no escapes either."""
         forced = os.environ.get("FORCE_HYPERLINK")
@@ -72,6 +78,8 @@ def shown(given: dict[str, Any]) -> Shown:
         raise click.UsageError("--json and --plain exclude each other")
     if given["quiet"] and given["verbose"]:
         raise click.UsageError("-q and -v exclude each other")
+    if given["no_color"]:
+        os.environ["NO_COLOR"] = "1"  # the word is meant for children, too
     return Shown(given["json"], given["no_color"], given["quiet"], given["verbose"])
 
 

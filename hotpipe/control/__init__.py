@@ -4,7 +4,7 @@
 loop, so nothing here imports `listener`.
 """
 
-from hotpipe.control.client import ask
+from hotpipe.control.client import ask, talk
 from hotpipe.control.protocol import (
     Request,
     Restarting,
@@ -15,4 +15,4 @@ from hotpipe.control.protocol import (
     Stopping,
 )
 
-__all__ = ["Request", "Restarting", "Run", "Server", "Socket", "Status", "Stopping", "ask"]
+__all__ = ["Request", "Restarting", "Run", "Server", "Socket", "Status", "Stopping", "ask", "talk"]

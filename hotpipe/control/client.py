@@ -9,7 +9,7 @@ from typing import Any
 from hotpipe.control import protocol
 from hotpipe.control.address import FOLDER, NAMES, reachable
 from hotpipe.control.protocol import Request
-from hotpipe.errors import HotpipeError, NotRunning
+from hotpipe.errors import HotpipeError, NotRunning, UsageError
 
 _CHUNK = 1 << 16
 _LOOK_AGAIN_S = 0.01
@@ -27,6 +27,32 @@ def ask(root: str, request: Request, timeout_s: float = 10.0) -> list[dict[str, 
     if not given:
         raise NotRunning
     return [protocol.outcome(answer) for answer in given]
+
+
+def talk(root: str, request: Request, timeout_s: float = 10.0) -> tuple[dict[str, Any], socket.socket, bytes]:
+    """Of the first that agrees: the fields of its answer, the connection, and what has come on it after the answer.
+
+    Raises NotRunning where none runs, HotpipeError where all refuse.
+    """
+    refusals: list[HotpipeError] = []
+    for name in NAMES:
+        with contextlib.suppress(OSError):
+            control = _connected(os.path.join(root, FOLDER, name), timeout_s)
+            try:
+                control.sendall(protocol.encode(request))
+                line, _, rest = _line(control, time.monotonic() + timeout_s).partition(b"\n")
+                answer = protocol.outcome(line)
+            except HotpipeError as error:
+                control.close()
+                refusals.append(error)
+            except BaseException:
+                control.close()
+                raise
+            else:
+                control.settimeout(None)
+                return answer, control, rest
+    # One that has no such server says less than the one that has it, and says why not.
+    raise next((each for each in refusals if not isinstance(each, UsageError)), (refusals or [NotRunning()])[-1])
 
 
 def _answer(path: str, line: bytes, timeout_s: float) -> bytes:
@@ -65,7 +91,7 @@ def _connect(control: socket.socket, name: str, until: float) -> None:
 
 def _line(control: socket.socket, until: float) -> bytes:
     line = b""
-    while not line.endswith(b"\n"):
+    while b"\n" not in line:
         control.settimeout(max(0.001, until - time.monotonic()))
         chunk = control.recv(_CHUNK)
         if not chunk:

@@ -10,6 +10,7 @@ import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Self
 
 import anyio
@@ -20,7 +21,17 @@ from hotpipe.control.address import reachable
 from hotpipe.control.protocol import Answer, Request
 from hotpipe.errors import AlreadyRunning, HotpipeError, UsageError
 
-Answering = Callable[[Request], Awaitable[Answer]]
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """An answer that is the beginning of something longer: after it the connection carries bytes both ways, as `run`
+    wants them."""
+
+    answer: Answer
+    run: Callable[["_Client"], Awaitable[None]]
+
+
+Answering = Callable[[Request], Awaitable[Answer | Talk]]
 
 PATIENCE_S = 5.0  # with a client that neither writes nor reads
 _MOST_CLIENTS = 64  # at once; others wait in the kernel's queue, so that descriptors are left for servers
@@ -71,28 +82,38 @@ async def _accept(listening: socket.socket) -> socket.socket:
 
 
 async def _attend(client: "_Client", answer: Answering, seats: anyio.Semaphore) -> None:
-    with contextlib.suppress(_Gone), client:
-        await _converse(client, answer if client.is_allowed else _refuse)
-    seats.release()
+    with client:
+        talk = await _conversed(client, answer if client.is_allowed else _refuse)
+        seats.release()  # who talks may stay for hours, and must not keep others from asking for the status
+        if talk is not None:
+            await talk.run(client)
 
 
 async def _refuse(_: Request) -> Answer:
     raise HotpipeError("this hotpipe belongs to another user")
 
 
-async def _converse(client: "_Client", answer: Answering) -> None:
-    try:
-        while (line := await client.line()) is not None:
-            await client.send(await _answer_to(line, answer))
-    except UsageError as error:
-        await client.send(protocol.refused(error))
+async def _conversed(client: "_Client", answer: Answering) -> Talk | None:
+    """Until the client has nothing more to ask, or wants to talk."""
+    with contextlib.suppress(_Gone):
+        try:
+            while (line := await client.line()) is not None:
+                if (talk := await _answered(client, line, answer)) is not None:
+                    return talk
+        except UsageError as error:
+            await client.send(protocol.refused(error))
+    return None
 
 
-async def _answer_to(line: bytes, answer: Answering) -> bytes:
+async def _answered(client: "_Client", line: bytes, answer: Answering) -> Talk | None:
     try:
-        return protocol.answered(await answer(protocol.decode(line)))
+        given = await answer(protocol.decode(line))
     except HotpipeError as error:
-        return protocol.refused(error)
+        await client.send(protocol.refused(error))
+        return None
+    talk = given if isinstance(given, Talk) else None
+    await client.send(protocol.answered(given.answer if isinstance(given, Talk) else given))
+    return talk
 
 
 class _Client:
@@ -134,6 +155,22 @@ class _Client:
                     line = line[self._sent(line) :]
         except (OSError, TimeoutError) as error:
             raise _Gone from error
+
+    async def receive(self) -> bytes:
+        """What has come, however long that takes; empty when nothing comes any more."""
+        rest, self._rest = self._rest, b""
+        with contextlib.suppress(_Gone):
+            return rest or await self._received()
+        return b""
+
+    async def transmit(self, chunk: bytes) -> bool:
+        """All of it, however long that takes; false where there is nobody any more."""
+        with contextlib.suppress(OSError):
+            while chunk:
+                await anyio.wait_writable(self._socket)
+                chunk = chunk[self._sent(chunk) :]
+            return True
+        return False
 
     async def _whole_line(self) -> bytes | None:
         while b"\n" not in self._rest and len(self._rest) <= protocol.LARGEST:

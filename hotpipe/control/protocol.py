@@ -15,16 +15,17 @@ from hotpipe.errors import HotpipeError, UsageError
 VERSION = 1
 LARGEST = 1 << 16  # bytes of a request
 
-Verb = Literal["status", "stop", "restart"]
+Verb = Literal["status", "stop", "restart", "attach"]
 State = Literal["starting", "live", "draining", "stopped", "failed"]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is asked for; `servers` are those to restart, none for all."""
+    """What is asked for; `servers` are those to restart, none for all; `server` is the one to attach to."""
 
     v: int = VERSION
     verb: Verb
     servers: tuple[str, ...] = ()
+    server: str = ""
 
 
 class Socket(msgspec.Struct, frozen=True):
@@ -85,7 +86,16 @@ class Restarting(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[str, ...]
 
 
-Answer = Status | Stopping | Restarting | Mapping[str, Any]
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `attach`, after which the connection carries what is written on the server's terminal, and what is
+    typed there. `generation` and `pid` are null where none lives: then the next one is waited for."""
+
+    server: str
+    generation: int | None
+    pid: int | None
+
+
+Answer = Status | Stopping | Restarting | Attached | Mapping[str, Any]
 
 
 class _Version(msgspec.Struct, frozen=True):

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 
 from hotpipe.events import AnyEvent, RunFinished, StageFinished, StageOutput, Stamped, Warned
 from hotpipe.ui.annotations import Places, annotations, command
-from hotpipe.ui.excerpt import readable, visible
+from hotpipe.ui.escapes import visible
+from hotpipe.ui.excerpt import readable
 from hotpipe.ui.face import Face
 from hotpipe.ui.plain import Plain, Style
 from hotpipe.ui.results import Results, StageResult

@@ -66,7 +66,7 @@ class ServerLines:
             held.add(event.text)
             return
         held.shown += 1
-        yield f"{bar} {words.said(event.text)}"
+        yield f"{bar} {self._style.said(event.text)}"
 
     def _whose(self, event: ServerOutput) -> str:
         """The server's name, with the generation where more than one of it is alive."""
@@ -111,7 +111,7 @@ class ServerLines:
         bar = self._style.paint(f"{server} │", "blue")
         if held.lost:
             yield f"{bar} ({words.count(held.lost, 'earlier line')} not shown)"
-        yield from (f"{bar} {words.said(text)}" for text in held.lines)
+        yield from (f"{bar} {self._style.said(text)}" for text in held.lines)
 
     def already_serving(self, run: RunView) -> str:
         same = [s.name for s in self._view.servers.values() if s.generation and s.verified and s.tree == run.tree]

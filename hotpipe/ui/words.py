@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from hotpipe.events import Address, ServerDraining, ServerStarting, ServerStatus, ServerStopped, StageFinding, Stamp
+from hotpipe.ui.escapes import colours_only, visible
 from hotpipe.ui.view import StageView
 
 _MOST_PATHS = 3
@@ -19,9 +20,8 @@ def page(socket: Address) -> str | None:
 
 
 def said(text: str) -> str:
-    """A program's line: what a progress bar left of it, and no colour of it on the next one."""
-    text = text.rpartition("\r")[2]
-    return f"{text}\x1b[0m" if "\x1b[" in text else text
+    """A program's line: what a progress bar has left of it, and of its colours none on the next one."""
+    return colours_only(visible(text))
 
 
 def outcome(stage: StageView, run: int) -> str:
