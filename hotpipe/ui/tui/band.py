@@ -21,24 +21,26 @@ def band(view: View, now: float) -> Band:
     if view.ending:
         return Band("on grey", "STOPPING", "everything is being ended; Ctrl-C kills at once")
     run = view.run
-    if run is not None and (failed := run.failures()):
-        rest = _first(run) + _and_more(len(failed) - 1)
-        return Band("on red", "RED", _paused(view, rest))
-    if view.paused:
-        return Band("on grey", "PAUSED", _unchecked(view))
     if run is not None and run.status is None:
-        return Band("on blue", "CHECKING", _checking(run, now))
+        return _red(run) if run.failures() else Band("on blue", "CHECKING", _checking(run, now))
+    if view.paused:
+        return Band("on grey", "PAUSED", _paused(view))
+    if run is not None and not view.is_current():
+        return Band("on blue", "CHANGED", "the next run is about to begin")
     if run is not None and run.status == "red":
-        return Band("on red", "RED", f"run {run.number}")
+        return _red(run)
     return _of_servers(view) or _of_run(view) or Band("on grey", "STARTING", _starting(view))
+
+
+def _red(run: RunView) -> Band:
+    failed = run.failures()
+    return Band("on red", "RED", _first(run) + _and_more(len(failed) - 1) if failed else f"run {run.number}")
 
 
 def _of_run(view: View) -> Band | None:
     run = view.run
     if run is None:
         return _only_servers(view)
-    if run.status == "superseded" or not view.is_current():
-        return Band("on blue", "CHANGED", "the next run begins")
     parts = [f"run {run.number}", words.duration(run.took_ms), words.count(len(run.stages), "stage")]
     parts += [f"{words.blame(stage)} (allowed)" for stage in run.allowed()]
     parts += [f"{stage.name} flaky" for stage in run.flaky()]
@@ -82,12 +84,11 @@ def _and_more(failures: int) -> str:
     return f" · and {failures:,} more" if failures else ""
 
 
-def _paused(view: View, rest: str) -> str:
-    return f"{rest} · paused" if view.paused else rest
-
-
-def _unchecked(view: View) -> str:
-    return f"{'the last verdict stands' if view.is_current() else 'changes are not checked'}; p goes on"
+def _paused(view: View) -> str:
+    run = view.run
+    told = f"run {run.number} was {run.status}" if run is not None else "nothing is checked"
+    changed = ", and something has changed since" if run is not None and not view.is_current() else ""
+    return f"{told}{changed} · p goes on"
 
 
 def _checking(run: RunView, now: float) -> str:

@@ -51,6 +51,7 @@ STYLES: Mapping[str, Rich] = {
     "on blue": Rich(color="#ffffff", bgcolor="#0b5cc0", bold=True),
     "on grey": Rich(color="#ffffff", bgcolor="#5a636d", bold=True),
 }
+_REVERSE = Rich(reverse=True)
 
 
 def piece(text: str, style: str = "") -> Segment:
@@ -159,8 +160,13 @@ class Ink:
     def _drawn(self, part: Segment) -> str:
         if not part.style:
             return part.text
-        style = part.style if self.style.colour else part.style.without_color
+        style = part.style if self.style.colour else _colourless(part.style)
         return style.render(part.text, color_system=self.depth)
+
+
+def _colourless(style: Rich) -> Rich:
+    """What stands out by its background still stands out."""
+    return style.without_color + _REVERSE if style.bgcolor else style.without_color
 
 
 def _ascii(text: str) -> str:

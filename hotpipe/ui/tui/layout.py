@@ -74,8 +74,8 @@ def draw(scene: Scene, size: os.terminal_size, ink: Ink, now: float) -> Drawn:
     shown = pane(scene.view, choice, scene.together, ink)
     room = max(0, rows - len(top) - len(head) - len(bottom) - 1)
     first = shown.first(scene.looks.top, room)
-    body = shown.drawn(first, room, columns)
-    lines = [*top, *head, _title(shown, scene.looks, columns, first + room), *body]
+    body = [_title(shown, scene.looks, columns, first + room), *shown.drawn(first, room, columns)] if room else []
+    lines = [*top, *head, *body]
     lines += [[] for _ in range(rows - len(lines) - len(bottom))]
     lines = [*lines, *bottom][:rows]
     tail = None if shown.is_log else max(0, shown.end - room)
@@ -92,7 +92,7 @@ def _band(told: Band, columns: int, rows: int) -> list[Line]:
 
 def _head(view: View, ink: Ink, now: float, rows: int) -> list[Line]:
     """Stages, then servers."""
-    room = rows - max(_LEAST_LOG, int(rows * _LOG_SHARE)) if rows > 2 * _LEAST_LOG else rows // 2
+    room = rows - max(_LEAST_LOG, int(rows * _LOG_SHARE)) if rows > _LEAST_LOG else rows
     column = stages.column(view)
     wanted = len(view.servers)
     of_stages = Stages(view, ink, now, column).lines(max(0, room - min(wanted, max(1, room // 2))) if wanted else room)

@@ -102,11 +102,10 @@ def _server(server: ServerView) -> Pane:
 
 def _stage(view: View, name: str) -> Pane:
     stage = view.run.stages.get(name) if view.run else None
-    if stage is None:
-        return Pane(name, (), lambda _number, _columns: [])
-    title = f"{name}: {stage.command}" if stage.command else name
-    if not stage.output and stage.has_failed():
-        return _list(title, [[piece(words.silence(stage), "dim")]])
+    title = f"{name}: {stage.command}" if stage is not None and stage.command else name
+    if stage is None or not stage.output:
+        silence = words.silence(stage) if stage is not None and stage.has_failed() else "(no output)"
+        return _list(title, [[piece(silence, "dim")]])
     return Pane(title, stage.output, lambda number, columns: said(stage.output[number], columns), stage.lost)
 
 

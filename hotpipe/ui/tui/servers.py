@@ -63,10 +63,10 @@ class ServerLines:
 
     def _why_behind(self) -> str:
         run = self.view.run
-        if run is not None and (run.failures() or run.status == "red"):
-            return ": checks are red"
         if self.view.paused:
             return ": paused"
+        if run is not None and (run.failures() or run.status == "red"):
+            return ": checks are red"
         return ": checking" if run is not None and run.status is None else ""
 
     def _nobody(self, server: ServerView) -> str:

@@ -72,9 +72,9 @@ class Terminal:
             self._say(text)
 
     async def write(self, text: str) -> None:
-        """Returns when it is written, however long the terminal is stuck; or when there is none any more."""
+        """Returns when it is written, however long the terminal is stuck; or when the screen is not ours any more."""
         rest = memoryview(text.encode("utf-8", "replace"))
-        while rest and not self.is_gone:
+        while rest and self.is_entered and not self.is_gone:
             try:
                 rest = rest[os.write(self._device, rest[:_SPELL]) :]
             except BlockingIOError:
