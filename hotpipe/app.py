@@ -349,6 +349,8 @@ class _Session:
     def _told_to_end(self, number: int) -> None:
         if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
             self.processes.kill_at_once()
+            if isinstance(self.job.face, Screen):
+                self.job.face.leave()
             os._exit(INTERRUPTED)
         if self._stopping:
             return
