@@ -16,11 +16,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe import __version__
-from hotpipe.bus import Bus, Inbox
+from hotpipe.bus import FOR_ALL, Bus, Inbox
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.config.model import Config
-from hotpipe.control import Request, Restarting, Status, Stopping
+from hotpipe.control import Pausing, Request, Rerunning, Restarting, Status, Stopping
 from hotpipe.control import listener as control
 from hotpipe.control.protocol import Answer
 from hotpipe.control.standing import Standing
@@ -46,6 +46,7 @@ from hotpipe.gate.undone import some
 from hotpipe.history import History
 from hotpipe.history.recording import record
 from hotpipe.instance import FOLDER, Instance, Role, claim
+from hotpipe.logs import record as logs
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
 from hotpipe.reload import Reload
@@ -57,6 +58,7 @@ from hotpipe.tree.watcher import Change
 from hotpipe.ui import systemd, words
 from hotpipe.ui.face import Face, Screen
 from hotpipe.ui.show import show
+from hotpipe.waiting import Waiting
 
 INTERRUPTED = 130
 _SWITCH_S = 0.0005  # a sweep in its thread gives way to the loop this soon; CPython's 5 ms would delay every save
@@ -142,6 +144,8 @@ async def _run(job: Job, place: _Place) -> int:
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
         faces.start_soon(record, session.history, bus.subscribe())
+        if job.role is not None:
+            faces.start_soon(logs.keep, job.project.root, bus.subscribe(FOR_ALL), bus.emit)
         if place.upward is not None:
             faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe())
         try:
@@ -183,6 +187,8 @@ class _Session:
         self._servers = Servers(job.project, place.opened, self.processes, bus.emit, tree)
         self._reload = Reload(job.project, self._apply, bus.emit) if job.role is not None else None
         self._standing = Standing(self._servers.addresses)
+        self._waiting = Waiting(self._standing, self._gate, self._look)
+        self._began = time.monotonic()
         self.upward = systemd.Upward(tuple(place.opened.cutovers))
         self._warnings = place.warnings()
 
@@ -195,7 +201,7 @@ class _Session:
         return GateSetting(self.processes, self.bus.emit, cache, project_of(folder), usual_ms)
 
     async def open_control(self, tasks: TaskGroup) -> None:
-        """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""
+        """Answer the verbs that talk to a running hotpipe; without a socket for it, that is a warning."""
         if self._instance is None or self._instance.socket is None:
             return
         try:
@@ -207,14 +213,51 @@ class _Session:
         role = self._instance.role if self._instance is not None else ""
         match request.verb:
             case "status":
-                standing, root = self._standing, self.job.project.root
-                return Status(pid=os.getpid(), role=role, root=root, run=standing.run, servers=standing.servers)
+                return self._status(role)
             case "stop":
                 self.bus.emit(Ending())
                 self.stop(0)
                 return Stopping(pid=os.getpid(), role=role)
             case "restart":
-                return Restarting(servers=self.restart(request.servers))
+                before = self._servers.last
+                names = self.restart(request.servers)
+                if request.timeout_s:
+                    return await self._waiting.restarted(names, before, request.timeout_s)
+                return Restarting(servers=names)
+            case "rerun":
+                return Rerunning(stages=self.rerun(request.stages))
+            case "pause":
+                self.pause()
+                return Pausing(paused=True)
+            case "resume":
+                self.resume()
+                return Pausing(paused=False)
+            case "wait":
+                project = self._reload.project if self._reload is not None else self.job.project
+                triggers = {name: project.path(path) for name, path in project.config.triggers().items() if name}
+                return await self._waiting.answer(request, triggers)
+
+    def _status(self, role: str) -> Status:
+        standing = self._standing
+        return Status(
+            pid=os.getpid(),
+            role=role,
+            root=self.job.project.root,
+            run=standing.run,
+            servers=standing.servers,
+            verdict=standing.verdict,
+            stages=standing.stages,
+            paused=standing.paused,
+            errors=standing.errors,
+            uptime_s=round(time.monotonic() - self._began, 3),
+        )
+
+    async def _look(self) -> None:
+        """Whatever has changed by now has been told when this returns."""
+        if self._reload is not None:
+            self._reload.look_unless_unfinished()
+        if self._watched is not None:
+            await self._watched.confirm()
 
     # What faces and the control socket may ask: hotpipe.actions.
 
@@ -259,6 +302,7 @@ class _Session:
                     changed = None if self.job.changed is None else frozenset(self.job.changed)
                     self._gate.request(self._watched.tree, changed)
                     halves.start_soon(self._gate.run, self._watched)
+                    self._waiting.begin()
                 if self._reload is not None:
                     watching.start_soon(self._reload.run)
             watching.cancel_scope.cancel()
@@ -322,7 +366,7 @@ class _Session:
         """End after the run that the job waits for."""
         async for batch in inbox.batches():
             for stamped in batch:
-                self._standing.apply(stamped.event)
+                self._standing.apply(stamped.event, stamped.stamp.time)
                 match stamped.event:
                     case RunStarted(tree=tree):
                         self._found, self._mended = tree, set()
@@ -332,6 +376,7 @@ class _Session:
                         self.stop(0 if status == "green" and self._is_as_found() else 1)
                     case Warned(code="trigger.unwritable") if self.job.ends:
                         self.stop(1)
+            self._waiting.moved()
 
     def _is_as_found(self) -> bool:
         """Whether what is green is what was there: git commits, and CI checks out, the tree before it was mended."""

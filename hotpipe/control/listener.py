@@ -6,6 +6,7 @@ else. The socket has mode 0600 before anybody could connect, and serves only its
 
 import contextlib
 import os
+import select
 import socket
 import stat
 import struct
@@ -24,10 +25,12 @@ Answering = Callable[[Request], Awaitable[Answer]]
 
 PATIENCE_S = 5.0  # with a client that neither writes nor reads
 _MOST_CLIENTS = 64  # at once; others wait in the kernel's queue, so that descriptors are left for servers
+_MOST_STANDING = 256  # who wait for something, a verdict say
 _BACKLOG = 128
 _CHUNK = 1 << 14
 _PAUSE_S = 0.1  # where a connection cannot be accepted: no descriptor is free
 _PROBE_S = 1.0
+_LOOK_S = 0.5
 _UCRED = "3i"  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -49,11 +52,12 @@ async def serve(
     with _bound(path) as listening:
         task_status.started()
         seats = anyio.Semaphore(_MOST_CLIENTS)
+        standing = anyio.Semaphore(_MOST_STANDING)
         async with anyio.create_task_group() as clients:
             while True:
                 await seats.acquire()
                 client = _Client(await _accept(listening), patience_s)
-                clients.start_soon(_attend, client, answer, seats)
+                clients.start_soon(_attend, client, answer, _Place(seats, standing))
 
 
 async def _accept(listening: socket.socket) -> socket.socket:
@@ -70,29 +74,70 @@ async def _accept(listening: socket.socket) -> socket.socket:
             return client
 
 
-async def _attend(client: "_Client", answer: Answering, seats: anyio.Semaphore) -> None:
+async def _attend(client: "_Client", answer: Answering, place: "_Place") -> None:
     with contextlib.suppress(_Gone), client:
-        await _converse(client, answer if client.is_allowed else _refuse)
-    seats.release()
+        await _converse(client, answer if client.is_allowed else _refuse, place)
+    place.leave()
 
 
 async def _refuse(_: Request) -> Answer:
     raise HotpipeError("this hotpipe belongs to another user")
 
 
-async def _converse(client: "_Client", answer: Answering) -> None:
+async def _converse(client: "_Client", answer: Answering, place: "_Place") -> None:
     try:
         while (line := await client.line()) is not None:
-            await client.send(await _answer_to(line, answer))
+            await client.send(await _answer_to(line, client, answer, place))
     except UsageError as error:
         await client.send(protocol.refused(error))
 
 
-async def _answer_to(line: bytes, answer: Answering) -> bytes:
+async def _answer_to(line: bytes, client: "_Client", answer: Answering, place: "_Place") -> bytes:
     try:
-        return protocol.answered(await answer(protocol.decode(line)))
+        request = protocol.decode(line)
+        if request.timeout_s:
+            place.stand()
+            return await _late_answer(request, client, answer)
+        return protocol.answered(await answer(request))
     except HotpipeError as error:
         return protocol.refused(error)
+
+
+async def _late_answer(request: Request, client: "_Client", answer: Answering) -> bytes:
+    """The answer, unless the client hangs up before; raises _Gone."""
+    line = b""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.end, tasks.cancel_scope)
+        try:
+            line = protocol.answered(await answer(request))
+        except HotpipeError as error:
+            line = protocol.refused(error)
+        tasks.cancel_scope.cancel()
+    if not line:
+        raise _Gone
+    return line
+
+
+class _Place:
+    """Where a client is: it has a seat, until it waits for something. Then it stands, and keeps nobody from a seat."""
+
+    def __init__(self, seats: anyio.Semaphore, standing: anyio.Semaphore) -> None:
+        self._taken = seats
+        self._standing = standing
+
+    def stand(self) -> None:
+        """Raises HotpipeError where too many stand already."""
+        if self._taken is self._standing:
+            return
+        try:
+            self._standing.acquire_nowait()
+        except anyio.WouldBlock:
+            raise HotpipeError(f"{_MOST_STANDING} wait for this hotpipe already") from None
+        self._taken.release()
+        self._taken = self._standing
+
+    def leave(self) -> None:
+        self._taken.release()
 
 
 class _Client:
@@ -134,6 +179,16 @@ class _Client:
                     line = line[self._sent(line) :]
         except (OSError, TimeoutError) as error:
             raise _Gone from error
+
+    async def end(self, scope: anyio.CancelScope) -> None:
+        """Cancel `scope` when the client has hung up. One that has only sent its last request (shutdown(2)) has not."""
+        hung_up = select.poll()
+        hung_up.register(self._socket, 0)  # POLLHUP: both directions are closed
+        while not hung_up.poll(0):
+            await anyio.wait_readable(self._socket)
+            if not hung_up.poll(0):
+                await anyio.sleep(_LOOK_S)  # the next request, or the end of all requests: it stays readable
+        scope.cancel()
 
     async def _whole_line(self) -> bytes | None:
         while b"\n" not in self._rest and len(self._rest) <= protocol.LARGEST:
