@@ -18,11 +18,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe import __version__
-from hotpipe.bus import Bus, Inbox
+from hotpipe.bus import FOR_ALL, Bus, Inbox
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.config.model import Config
-from hotpipe.control import Request, Restarting, Status, Stopping
+from hotpipe.control import Pausing, Request, Rerunning, Restarting, Status, Stopping
 from hotpipe.control import listener as control
 from hotpipe.control.listener import Talk
 from hotpipe.control.protocol import Answer
@@ -49,6 +49,7 @@ from hotpipe.gate.undone import some
 from hotpipe.history import History
 from hotpipe.history.recording import record
 from hotpipe.instance import FOLDER, Instance, Role, claim
+from hotpipe.logs import record as logs
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
 from hotpipe.process.terminal import Terminals, Window
@@ -58,9 +59,11 @@ from hotpipe.server.servers import Servers
 from hotpipe.tree.glances import Glances
 from hotpipe.tree.watched import Watched, Watching
 from hotpipe.tree.watcher import Change
-from hotpipe.ui import systemd, words
+from hotpipe.ui import systemd
 from hotpipe.ui.face import Face, Screen
+from hotpipe.ui.pages import page
 from hotpipe.ui.show import show
+from hotpipe.waiting import Waiting
 
 if TYPE_CHECKING:  # start-up time
     from hotpipe.web.dashboard import Dashboard
@@ -81,8 +84,8 @@ class Job:
     `as_found`: green counts only for the tree that was found; what a stage that mutates has mended was not right.
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
-    absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard. `ttys`: the user
-    looks at a terminal, and so children get one to write to.
+    absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard.
+    `ttys`: the user looks at a terminal, and so children get one to write to.
     """
 
     project: Project
@@ -165,6 +168,8 @@ async def _run(job: Job, place: _Place) -> int:
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
         faces.start_soon(record, session.history, bus.subscribe())
+        if job.role is not None:
+            faces.start_soon(logs.keep, job.project.root, bus.subscribe(FOR_ALL), bus.emit)
         if place.page is not None:
             faces.start_soon(session.dashboard(place.page).run, bus.subscribe())
         if place.upward is not None:
@@ -213,6 +218,8 @@ class _Session:
         self._servers = Servers(job.project, place.opened, self.processes, bus.emit, tree)
         self._reload = Reload(job.project, self._apply, bus.emit) if job.role is not None else None
         self._standing = Standing(self._servers.addresses)
+        self._waiting = Waiting(self._standing, self._gate, self._look)
+        self._began = time.monotonic()
         self.upward = systemd.Upward(tuple(place.opened.cutovers))
         self._warnings = place.warnings()
 
@@ -225,7 +232,7 @@ class _Session:
         return GateSetting(self.processes, self.bus.emit, cache, project_of(folder), usual_ms)
 
     async def open_control(self, tasks: TaskGroup) -> None:
-        """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""
+        """Answer the verbs that talk to a running hotpipe; without a socket for it, that is a warning."""
         if self._instance is None or self._instance.socket is None:
             return
         try:
@@ -237,16 +244,53 @@ class _Session:
         role = self._instance.role if self._instance is not None else ""
         match request.verb:
             case "status":
-                standing, root = self._standing, self.job.project.root
-                return Status(pid=os.getpid(), role=role, root=root, run=standing.run, servers=standing.servers)
+                return self._status(role)
             case "stop":
                 self.bus.emit(Ending())
                 self.stop(0)
                 return Stopping(pid=os.getpid(), role=role)
             case "restart":
-                return Restarting(servers=self.restart(request.servers))
+                before = self._servers.last
+                names = self.restart(request.servers)
+                if request.timeout_s:
+                    return await self._waiting.restarted(names, before, request.timeout_s)
+                return Restarting(servers=names)
+            case "rerun":
+                return Rerunning(stages=self.rerun(request.stages))
+            case "pause":
+                self.pause()
+                return Pausing(paused=True)
+            case "resume":
+                self.resume()
+                return Pausing(paused=False)
+            case "wait":
+                project = self._reload.project if self._reload is not None else self.job.project
+                triggers = {name: project.path(path) for name, path in project.config.triggers().items() if name}
+                return await self._waiting.answer(request, triggers)
             case "attach":
                 return self._attach(request.server)
+
+    def _status(self, role: str) -> Status:
+        standing = self._standing
+        return Status(
+            pid=os.getpid(),
+            role=role,
+            root=self.job.project.root,
+            run=standing.run,
+            servers=standing.servers,
+            verdict=standing.verdict,
+            stages=standing.stages,
+            paused=standing.paused,
+            errors=standing.errors,
+            uptime_s=round(time.monotonic() - self._began, 3),
+        )
+
+    async def _look(self) -> None:
+        """Whatever has changed by now has been told when this returns."""
+        if self._reload is not None:
+            self._reload.look_unless_unfinished()
+        if self._watched is not None:
+            await self._watched.confirm()
 
     def _attach(self, server: str) -> Talk:
         if self._terminals is None and server in self._servers.addresses:
@@ -279,7 +323,7 @@ class _Session:
         if self._page is not None:
             return self._page.url
         sockets = (socket for sockets in self._servers.addresses.values() for socket in sockets)
-        return next((address for socket in sockets if (address := words.page(socket))), None)
+        return next((address for socket in sockets if (address := page(socket))), None)
 
     def quit(self) -> None:
         self._told_to_end(signal.SIGINT)
@@ -305,6 +349,7 @@ class _Session:
                     changed = None if self.job.changed is None else frozenset(self.job.changed)
                     self._gate.request(self._watched.tree, changed)
                     halves.start_soon(self._gate.run, self._watched)
+                    self._waiting.begin()
                 if self._reload is not None:
                     watching.start_soon(self._reload.run)
             watching.cancel_scope.cancel()
@@ -379,7 +424,7 @@ class _Session:
         """End after the run that the job waits for."""
         async for batch in inbox.batches():
             for stamped in batch:
-                self._standing.apply(stamped.event)
+                self._standing.apply(stamped.event, stamped.stamp.time)
                 match stamped.event:
                     case RunStarted(tree=tree):
                         self._found, self._mended = tree, set()
@@ -389,6 +434,7 @@ class _Session:
                         self.stop(0 if status == "green" and self._is_as_found() else 1)
                     case Warned(code="trigger.unwritable") if self.job.ends:
                         self.stop(1)
+            self._waiting.moved()
 
     def _is_as_found(self) -> bool:
         """Whether what is green is what was there: git commits, and CI checks out, the tree before it was mended."""

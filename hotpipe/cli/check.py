@@ -10,7 +10,7 @@ import click
 from msgspec import structs
 
 from hotpipe import git
-from hotpipe.cli import asking, options, reports
+from hotpipe.cli import asking, completing, options, reports
 from hotpipe.config import chosen, file
 from hotpipe.config.file import Project
 from hotpipe.config.model import nearest
@@ -59,7 +59,7 @@ class _Asked:
 
 
 @click.command(short_help="Run the stages once and exit: 0 green, 1 not.")
-@click.argument("stages", metavar="[STAGE]...", nargs=-1)
+@click.argument("stages", metavar="[STAGE]...", nargs=-1, shell_complete=completing.stages)
 @options.face_options
 @click.option("--staged", is_flag=True, help="What is in git's index, in a copy; the work tree is left alone.")
 @click.option("--changed-since", "rev", metavar="REV", help="Only stages whose inputs differ from this git revision.")

@@ -15,6 +15,32 @@ _CHUNK = 1 << 16
 _LOOK_AGAIN_S = 0.01
 
 
+class Link:
+    """The way to one running hotpipe; `status` is what it has said of itself."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.status: dict[str, Any] = {}
+
+    def ask(self, request: Request, timeout_s: float = 10.0) -> dict[str, Any]:
+        """The fields of its answer; raises NotRunning where none comes in time, HotpipeError where it refuses."""
+        line = _answer(self._path, protocol.encode(request), timeout_s)
+        if not line:
+            raise NotRunning
+        return protocol.outcome(line)
+
+
+def links(root: str) -> list[Link]:
+    """The hotpipes that answer: one, or two where a gate and a server half run side by side. Raises HotpipeError."""
+    found: list[Link] = []
+    for name in NAMES:
+        link = Link(os.path.join(root, FOLDER, name))
+        with contextlib.suppress(NotRunning):
+            link.status = link.ask(Request(verb="status"))
+            found.append(link)
+    return found
+
+
 def ask(root: str, request: Request, timeout_s: float = 10.0) -> list[dict[str, Any]]:
     """The fields of each answer: one, or two where a gate and a server half run side by side.
 

@@ -66,6 +66,11 @@ class Servers:
                 if server.trigger != before.server[name].trigger:
                     self._loops[name].watch(self._touches(name))
 
+    @property
+    def last(self) -> Mapping[str, int]:
+        """The number of the last generation of each server."""
+        return {name: loop.last for name, loop in self._loops.items()}
+
     def restart(self, names: Collection[str]) -> tuple[str, ...]:
         """Those, or all; raises UsageError where there is no such server."""
         for name in names:

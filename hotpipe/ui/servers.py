@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hotpipe.events import AnyEvent, ServerFailed, ServerLive, ServerOutput, ServerVerified
 from hotpipe.ui import words
+from hotpipe.ui.pages import page
 from hotpipe.ui.style import Style
 from hotpipe.ui.view import RunView, ServerView, View
 
@@ -134,4 +135,4 @@ def _generations(events: Sequence[AnyEvent], kind: type[ServerLive] | type[Serve
 
 def _where(server: ServerView) -> str:
     """The addresses of a server, as a terminal makes them links."""
-    return ", ".join(words.page(socket) or socket.addr for socket in server.sockets)
+    return ", ".join(page(socket) or socket.addr for socket in server.sockets)

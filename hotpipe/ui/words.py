@@ -1,22 +1,14 @@
 """How the plain face says things: durations, counts, how a stage ended. Pure."""
 
-import re
 import signal
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from hotpipe.events import Address, ServerDraining, ServerStarting, ServerStatus, ServerStopped, StageFinding, Stamp
-from hotpipe.ui.escapes import colours_only, visible
+from hotpipe.escapes import colours_only, visible
+from hotpipe.events import ServerDraining, ServerStarting, ServerStatus, ServerStopped, StageFinding, Stamp
 from hotpipe.ui.view import StageView
 
 _MOST_PATHS = 3
-_WEB = re.compile(r"(https?)\d*")
-
-
-def page(socket: Address) -> str | None:
-    """Where a browser finds what is behind a socket; None: its name says of no web server."""
-    scheme = _WEB.fullmatch(socket.name)
-    return f"{scheme[1]}://{socket.addr}" if scheme else None
 
 
 def said(text: str) -> str:

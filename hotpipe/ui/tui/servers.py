@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.segment import Segment
 
 from hotpipe.ui import words
+from hotpipe.ui.pages import page
 from hotpipe.ui.tui.band import seconds
 from hotpipe.ui.tui.ink import Line, padded, piece
 from hotpipe.ui.view import ServerView, View
@@ -89,7 +90,7 @@ class ServerLines:
 
 def _addresses(server: ServerView) -> Iterator[Segment]:
     if server.sockets:
-        yield piece(", ".join(words.page(socket) or socket.addr for socket in server.sockets), "cyan")
+        yield piece(", ".join(page(socket) or socket.addr for socket in server.sockets), "cyan")
 
 
 def _mark(server: ServerView) -> tuple[str, str]:
