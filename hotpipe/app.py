@@ -18,12 +18,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe import __version__
-from hotpipe.bus import Bus, Inbox
+from hotpipe.bus import FOR_ALL, Bus, Inbox
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.config.model import Config
-from hotpipe.control import Request, Restarting, Status, Stopping
+from hotpipe.control import Pausing, Request, Rerunning, Restarting, Status, Stopping
 from hotpipe.control import listener as control
+from hotpipe.control.listener import Talk
 from hotpipe.control.protocol import Answer
 from hotpipe.control.standing import Standing
 from hotpipe.daemon import Started
@@ -48,17 +49,21 @@ from hotpipe.gate.undone import some
 from hotpipe.history import History
 from hotpipe.history.recording import record
 from hotpipe.instance import FOLDER, Instance, Role, claim
+from hotpipe.logs import record as logs
 from hotpipe.process.journal import Recovered, recover
 from hotpipe.process.system import System
+from hotpipe.process.terminal import Terminals, Window
 from hotpipe.reload import Reload
 from hotpipe.server.opening import Opened, open_sockets
 from hotpipe.server.servers import Servers
 from hotpipe.tree.glances import Glances
 from hotpipe.tree.watched import Watched, Watching
 from hotpipe.tree.watcher import Change
-from hotpipe.ui import systemd, words
+from hotpipe.ui import systemd
 from hotpipe.ui.face import Face, Screen
+from hotpipe.ui.pages import page
 from hotpipe.ui.show import show
+from hotpipe.waiting import Waiting
 
 if TYPE_CHECKING:  # start-up time
     from hotpipe.web.dashboard import Dashboard
@@ -80,6 +85,7 @@ class Job:
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
     absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard.
+    `ttys`: the user looks at a terminal, and so children get one to write to.
     """
 
     project: Project
@@ -93,6 +99,7 @@ class Job:
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
     web: bool = False
+    ttys: bool = False
 
     def check(self, config: Config, path: str) -> None:
         """Raises UsageError where the configuration gives it nothing to do, or what it needs is not installed."""
@@ -161,6 +168,8 @@ async def _run(job: Job, place: _Place) -> int:
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
         faces.start_soon(record, session.history, bus.subscribe())
+        if job.role is not None:
+            faces.start_soon(logs.keep, job.project.root, bus.subscribe(FOR_ALL), bus.emit)
         if place.page is not None:
             faces.start_soon(session.dashboard(place.page).run, bus.subscribe())
         if place.upward is not None:
@@ -168,6 +177,8 @@ async def _run(job: Job, place: _Place) -> int:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
+                if job.ttys:
+                    tasks.start_soon(session.follow_window)
                 tasks.start_soon(session.judge, verdicts)
                 await session.open_control(tasks)
                 await session.work()
@@ -189,7 +200,9 @@ class _Session:
         self.bus = bus
         self._instance = place.instance
         self._page = place.page
-        self.processes = System(os.path.join(job.project.root, FOLDER) if place.instance is not None else None)
+        self._terminals = Terminals(_window(), bus.emit) if job.ttys else None
+        folder = os.path.join(job.project.root, FOLDER) if place.instance is not None else None
+        self.processes = System(folder, self._terminals)
         self.exit_code = 0
         self._stopping = False
         self._found = ""  # the tree that the run began with, and what has changed since
@@ -205,6 +218,8 @@ class _Session:
         self._servers = Servers(job.project, place.opened, self.processes, bus.emit, tree)
         self._reload = Reload(job.project, self._apply, bus.emit) if job.role is not None else None
         self._standing = Standing(self._servers.addresses)
+        self._waiting = Waiting(self._standing, self._gate, self._look)
+        self._began = time.monotonic()
         self.upward = systemd.Upward(tuple(place.opened.cutovers))
         self._warnings = place.warnings()
 
@@ -217,7 +232,7 @@ class _Session:
         return GateSetting(self.processes, self.bus.emit, cache, project_of(folder), usual_ms)
 
     async def open_control(self, tasks: TaskGroup) -> None:
-        """Answer `hotpipe status`, `stop` and `restart`; without a socket for it, that is a warning."""
+        """Answer the verbs that talk to a running hotpipe; without a socket for it, that is a warning."""
         if self._instance is None or self._instance.socket is None:
             return
         try:
@@ -225,18 +240,64 @@ class _Session:
         except HotpipeError as error:
             self.bus.emit(Warned(code="control.unavailable", message=error.message, hint=error.hint))
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> Answer | Talk:
         role = self._instance.role if self._instance is not None else ""
         match request.verb:
             case "status":
-                standing, root = self._standing, self.job.project.root
-                return Status(pid=os.getpid(), role=role, root=root, run=standing.run, servers=standing.servers)
+                return self._status(role)
             case "stop":
                 self.bus.emit(Ending())
                 self.stop(0)
                 return Stopping(pid=os.getpid(), role=role)
             case "restart":
-                return Restarting(servers=self.restart(request.servers))
+                before = self._servers.last
+                names = self.restart(request.servers)
+                if request.timeout_s:
+                    return await self._waiting.restarted(names, before, request.timeout_s)
+                return Restarting(servers=names)
+            case "rerun":
+                return Rerunning(stages=self.rerun(request.stages))
+            case "pause":
+                self.pause()
+                return Pausing(paused=True)
+            case "resume":
+                self.resume()
+                return Pausing(paused=False)
+            case "wait":
+                project = self._reload.project if self._reload is not None else self.job.project
+                triggers = {name: project.path(path) for name, path in project.config.triggers().items() if name}
+                return await self._waiting.answer(request, triggers)
+            case "attach":
+                return self._attach(request.server)
+
+    def _status(self, role: str) -> Status:
+        standing = self._standing
+        return Status(
+            pid=os.getpid(),
+            role=role,
+            root=self.job.project.root,
+            run=standing.run,
+            servers=standing.servers,
+            verdict=standing.verdict,
+            stages=standing.stages,
+            paused=standing.paused,
+            errors=standing.errors,
+            uptime_s=round(time.monotonic() - self._began, 3),
+        )
+
+    async def _look(self) -> None:
+        """Whatever has changed by now has been told when this returns."""
+        if self._reload is not None:
+            self._reload.look_unless_unfinished()
+        if self._watched is not None:
+            await self._watched.confirm()
+
+    def _attach(self, server: str) -> Talk:
+        if self._terminals is None and server in self._servers.addresses:
+            hint = "run it in a terminal, without --daemon, --json and HOTPIPE_PTY=0"
+            raise HotpipeError("the servers of this hotpipe have no terminal", hint=hint)
+        attachment = self._servers.attach(server)
+        return Talk(attachment.answer, attachment.run)
 
     def dashboard(self, page: "Page") -> "Dashboard":
         from hotpipe.web.dashboard import Around, Dashboard
@@ -262,7 +323,7 @@ class _Session:
         if self._page is not None:
             return self._page.url
         sockets = (socket for sockets in self._servers.addresses.values() for socket in sockets)
-        return next((address for socket in sockets if (address := words.page(socket))), None)
+        return next((address for socket in sockets if (address := page(socket))), None)
 
     def quit(self) -> None:
         self._told_to_end(signal.SIGINT)
@@ -288,6 +349,7 @@ class _Session:
                     changed = None if self.job.changed is None else frozenset(self.job.changed)
                     self._gate.request(self._watched.tree, changed)
                     halves.start_soon(self._gate.run, self._watched)
+                    self._waiting.begin()
                 if self._reload is not None:
                     watching.start_soon(self._reload.run)
             watching.cancel_scope.cancel()
@@ -323,9 +385,17 @@ class _Session:
             async for number in received:
                 self._told_to_end(number)
 
+    async def follow_window(self) -> None:
+        """The children's terminals are as large as the user's."""
+        with anyio.open_signal_receiver(signal.SIGWINCH) as received:
+            async for _ in received:
+                self.processes.resize(_window())
+
     def _told_to_end(self, number: int) -> None:
         if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
             self.processes.kill_at_once()
+            if isinstance(self.job.face, Screen):
+                self.job.face.leave()
             os._exit(INTERRUPTED)
         if self._stopping:
             return
@@ -354,7 +424,7 @@ class _Session:
         """End after the run that the job waits for."""
         async for batch in inbox.batches():
             for stamped in batch:
-                self._standing.apply(stamped.event)
+                self._standing.apply(stamped.event, stamped.stamp.time)
                 match stamped.event:
                     case RunStarted(tree=tree):
                         self._found, self._mended = tree, set()
@@ -364,6 +434,7 @@ class _Session:
                         self.stop(0 if status == "green" and self._is_as_found() else 1)
                     case Warned(code="trigger.unwritable") if self.job.ends:
                         self.stop(1)
+            self._waiting.moved()
 
     def _is_as_found(self) -> bool:
         """Whether what is green is what was there: git commits, and CI checks out, the tree before it was mended."""
@@ -418,6 +489,14 @@ def _leave_out(folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, ".gitignore"), "x", encoding="ascii") as file:
             file.write("*\n")
+
+
+def _window() -> Window:
+    """The terminal's that the user looks at."""
+    try:
+        return Window.of(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    except (OSError, ValueError):  # it is none, or gone
+        return Window(0, 0)
 
 
 def _watching(project: Project) -> Watching:

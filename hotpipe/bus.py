@@ -1,11 +1,12 @@
 """Stamps events and fans them out to the faces.
 
 How it works: `emit` never waits. Each face has an `Inbox` of its own and takes what is there in one batch. A face that
-cannot keep up loses lines of output beyond `MOST_OUTPUT`, and is told how many; it never loses anything else.
+cannot keep up loses lines of output beyond its `Room`, and is told how many; it never loses anything else.
 """
 
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import anyio
 
@@ -16,10 +17,23 @@ MOST_OUTPUT = 10_000  # lines of output that wait for one face
 MOST_CHARACTERS = 8_000_000  # in all of these
 
 
+class Room(NamedTuple):
+    """How much output may wait for one reader: lines, and the characters of all of them."""
+
+    lines: int = MOST_OUTPUT
+    characters: int = MOST_CHARACTERS
+
+
+FOR_ALL = Room(200_000, 64_000_000)
+"""For a reader who is to lose nothing: 20 s of 10,000 lines a second while the disk stands still. Some 400 bytes a line
+beside its text: 150 MB at the worst."""
+
+
 class Inbox:
     """What one face has yet to show."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room = Room()) -> None:  # noqa: B008 - it is frozen
+        self._room = room
         self._waiting: deque[Stamped] = deque()
         self._outputs = 0
         self._characters = 0
@@ -31,7 +45,7 @@ class Inbox:
     def put(self, stamped: Stamped) -> None:
         """Take an event, or count it as lost."""
         if isinstance(stamped.event, Output):
-            if self._outputs >= MOST_OUTPUT or self._characters >= MOST_CHARACTERS:
+            if self._outputs >= self._room.lines or self._characters >= self._room.characters:
                 self._lost += 1
                 return
             self._outputs += 1
@@ -72,9 +86,9 @@ class Bus:
         self._seq = 0
         self._inboxes: list[Inbox] = []
 
-    def subscribe(self) -> Inbox:
+    def subscribe(self, room: Room = Room()) -> Inbox:  # noqa: B008 - it is frozen
         """An inbox that receives all events from now on."""
-        self._inboxes.append(Inbox())
+        self._inboxes.append(Inbox(room))
         return self._inboxes[-1]
 
     def emit(self, event: AnyEvent) -> None:

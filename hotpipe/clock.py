@@ -2,11 +2,17 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from hotpipe.events import Stamp
 
 
 def stamp(seq: int) -> Stamp:
     """Now."""
-    utc = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Stamp(seq=seq, time=utc, mono=round(time.monotonic(), 6))
+    return Stamp(seq=seq, time=_written(time.time_ns() // 1_000_000), mono=round(time.monotonic(), 6))
+
+
+@lru_cache(maxsize=1)  # a burst of output has many lines in one millisecond
+def _written(since_1970_ms: int) -> str:
+    seconds, ms = divmod(since_1970_ms, 1_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z"

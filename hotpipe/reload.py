@@ -33,6 +33,11 @@ class Reload:
         self._looked: tuple[Mark | None] | None = None  # both who watches the tree, and who watches the file, may tell
         self._rejected: tuple[bytes | None, tuple[str, ...]] | None = None
 
+    @property
+    def project(self) -> Project:
+        """With the configuration that is in force."""
+        return self._project
+
     async def run(self) -> None:
         """Apply each change, until cancelled."""
         self.look()  # it may have changed since it was read

@@ -97,7 +97,7 @@ class TestFinding:
         with pytest.raises(UsageError) as raised:
             file.load(None, str(tmp_path))
         assert raised.value.message == f"no hotpipe.toml in {tmp_path} or above, nor [tool.hotpipe] in a pyproject.toml"
-        assert raised.value.hint == "write a hotpipe.toml, or name one with --config FILE"
+        assert raised.value.hint == "`hotpipe init` writes a hotpipe.toml; or name one with --config FILE"
 
     def test_a_named_pyproject_without_the_table_is_an_error(self, tmp_path: Path) -> None:
         plant(tmp_path, {"pyproject.toml": "[tool.ruff]\n"})

@@ -1,5 +1,6 @@
 """The control socket: what a running hotpipe answers, and that no client can harm it. Over real sockets."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,18 +27,27 @@ from hypothesis import strategies as st
 from hotpipe import instance
 from hotpipe.cli import restart, status, stop
 from hotpipe.control import Request, Restarting, Run, Server, Socket, Status, Stopping, ask
+from hotpipe.control.client import _connect
 from hotpipe.control.listener import serve
-from hotpipe.control.protocol import LARGEST, Answer, Failure
+from hotpipe.control.protocol import LARGEST, Answer, Failing, Failure, Finding
 from hotpipe.control.standing import Standing
 from hotpipe.errors import AlreadyRunning, ConfigError, HotpipeError, NotRunning, UsageError
 from hotpipe.events import (
     Address,
     AnyEvent,
+    ChangeDetected,
+    GatePaused,
+    GateResumed,
+    RunFinished,
+    RunStarted,
     ServerFailed,
     ServerLive,
     ServerStarting,
     ServerStopped,
     ServerVerified,
+    Severity,
+    StageFinding,
+    StageFinished,
 )
 
 PATIENCE_S = 30.0
@@ -81,7 +92,7 @@ def path(tmp_path: Path) -> str:
 def connected(path: str) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE_S)
-        client.connect(path)
+        _connect(client, path, time.monotonic() + PATIENCE_S)
         yield client
 
 
@@ -146,6 +157,79 @@ class TestRequests:
             for thread in asking:
                 thread.join()
             assert answers == [{"verb": "restart", "servers": []}] * 200
+
+
+class TestLateAnswers:
+    """Whoever waits keeps nobody else from an answer, and waits no longer than it is there."""
+
+    def test_a_status_is_answered_at_once_while_two_hundred_wait(self, path: str) -> None:
+        go = anyio.Event()
+
+        async def answer(request: Request) -> Answer:
+            if request.verb == "wait":
+                await go.wait()
+            return {"verb": request.verb}
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(serving(path, answer, patience_s=PATIENCE_S))
+            for _ in range(200):
+                stack.enter_context(connected(path)).sendall(b'{"verb":"wait","timeout_s":60}\n')
+            assert answer_to(path, b'{"verb":"status"}\n') == {"ok": True, "verb": "status"}
+
+    def test_one_too_many_is_refused(self, path: str) -> None:
+        async def answer(request: Request) -> Answer:
+            await anyio.sleep(PATIENCE_S)
+            return {}
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(serving(path, answer))
+            for _ in range(256):
+                stack.enter_context(connected(path)).sendall(b'{"verb":"wait","timeout_s":60}\n')
+            refused = answer_to(path, b'{"verb":"wait","timeout_s":60}\n')
+            assert refused["error"] == "256 wait for this hotpipe already"
+
+    @pytest.mark.parametrize("sent", [b"", b'{"verb":"status"}\n'], ids=["silently", "with another request unread"])
+    def test_who_hangs_up_waits_no_more(self, path: str, sent: bytes) -> None:
+        begun, over = threading.Event(), threading.Event()
+
+        async def answer(request: Request) -> Answer:
+            begun.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                over.set()
+            return {}
+
+        with serving(path, answer):
+            with connected(path) as client:
+                client.sendall(b'{"verb":"wait","timeout_s":60}\n' + sent)
+                assert begun.wait(PATIENCE_S)
+                assert not over.is_set()
+            assert over.wait(PATIENCE_S)
+
+    def test_who_has_only_said_all_it_had_to_say_gets_its_answer(self, path: str) -> None:
+        begun, go = threading.Event(), threading.Event()
+
+        async def answer(request: Request) -> Answer:
+            begun.set()
+            await anyio.to_thread.run_sync(go.wait, PATIENCE_S)
+            return {"waited": True}
+
+        with serving(path, answer), connected(path) as client, client.makefile("rb") as lines:
+            client.sendall(b'{"verb":"wait","timeout_s":60}\n')
+            client.shutdown(socket.SHUT_WR)
+            assert begun.wait(PATIENCE_S)
+            with connected(path) as other:  # the loop has had time to see the end of what it said
+                other.sendall(b'{"verb":"status"}\n')
+            go.set()
+            assert json.loads(lines.readline()) == {"ok": True, "waited": True}
+
+    def test_a_late_refusal_is_one(self, path: str) -> None:
+        async def answer(request: Request) -> Answer:
+            raise UsageError("no gate runs here")
+
+        with serving(path, answer):
+            assert answer_to(path, b'{"verb":"wait","timeout_s":60}\n')["error"] == "no gate runs here"
 
 
 class TestHarm:
@@ -413,7 +497,7 @@ class TestAsk:
     def test_the_verbs_load_no_loop_and_no_face(self) -> None:
         """Start-up time: they only write and read a line."""
         script = (
-            "import sys, hotpipe.cli.stop, hotpipe.cli.status, hotpipe.cli.restart; "
+            "import sys; from hotpipe.cli import completion, logs, pause, rerun, restart, resume, status, stop, wait; "
             "print({'anyio', 'asyncio', 'rich', 'watchfiles', 'psutil', 'hotpipe.ui', 'hotpipe.app'} & {*sys.modules})"
         )
         root = Path(__file__).parent.parent
@@ -527,10 +611,19 @@ class TestStatus:
                     "state": "live",
                     "sockets": [{"name": "http", "addr": "127.0.0.1:8000"}],
                     "failure": None,
+                    "booting": None,
+                    "behind": 0,
                 }
             ],
+            "verdict": None,
+            "stages": [],
+            "paused": False,
+            "errors": [],
+            "uptime_s": 0.0,
+            "dashboard": None,
         }
-        assert (second["pid"], second["run"]) == (gate.pid, {"run": 12, "status": "green", "tree": "0123456789abcdef"})
+        run = {"run": 12, "status": "green", "tree": "0123456789abcdef", "failing": []}
+        assert (second["pid"], second["run"]) == (gate.pid, run)
 
     @pytest.mark.parametrize("verb", [status, stop, restart], ids=["status", "stop", "restart"])
     def test_nothing_runs(self, said: Say, hotpipe: Runs, verb: Any) -> None:
@@ -633,7 +726,7 @@ class TestStanding:
     def test_a_failed_replacement_is_told_beside_who_goes_on(self) -> None:
         failed = ServerFailed(server="web", generation=2, reason="ill", serving=1)
         server = self.standing(*up(1), *up(2)[:1], failed)
-        assert (server.generation, server.state, server.failure) == (1, "live", Failure(2, "ill"))
+        assert (server.generation, server.state, server.failure) == (1, "live", Failure(2, "ill", tree="T"))
 
     def test_it_is_forgotten_when_the_next_one_is_live(self) -> None:
         failed = ServerFailed(server="web", generation=2, reason="ill", serving=1)
@@ -643,11 +736,59 @@ class TestStanding:
         died = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None, retry_ms=500.0)
         stopped = ServerStopped(server="web", generation=1, exit_code=None, signal="SEGV", killed=False)
         server = self.standing(*up(1), died, stopped)
-        assert (server.generation, server.state, server.failure) == (None, "failed", Failure(1, "killed by SIGSEGV"))
+        assert (server.generation, server.state, server.failure) == (
+            None,
+            "failed",
+            Failure(1, "killed by SIGSEGV", retry_ms=500.0, tree="T"),
+        )
 
     def test_a_tree_that_passes_makes_it_verified(self) -> None:
         server = self.standing(*up(1), ServerVerified(server="web", generation=1, tree="T"))
         assert (server.tree, server.verified) == ("T", True)
+
+    def test_who_boots_beside_it_is_told_until_that_one_is_live(self) -> None:
+        assert self.standing(*up(1), *up(2)[:1]).booting == 2
+        assert self.standing(*up(1), *up(2)).booting is None
+
+    def test_saves_since_its_tree_was_on_disk_are_counted(self) -> None:
+        saved = ChangeDetected(paths=("a",), cause="event")
+        assert self.standing(*up(1), saved, saved).behind == 2
+        assert self.standing(*up(1), saved, RunStarted(run=1, tree="T", changed=())).behind == 0
+
+
+class TestVerdict:
+    """Where the gate stands is folded from the events."""
+
+    def standing(self, *events: AnyEvent) -> Standing:
+        standing = Standing({})
+        for event in (RunStarted(run=1, tree="T", changed=()), *events):
+            standing.apply(event)
+        return standing
+
+    def found(self, severity: Severity, message: str) -> StageFinding:
+        place = {"path": "a.py", "line": 3, "column": None, "code": None}
+        return StageFinding(run=1, stage="lint", tool="ruff", severity=severity, message=message, **place)
+
+    def test_a_failing_stage_is_told_with_its_first_error(self) -> None:
+        over = StageFinished(run=1, stage="lint", status="failed", exit_code=1, took_ms=1.0, findings=3)
+        found = [self.found("warning", "first"), self.found("error", "second"), self.found("error", "third")]
+        run = self.standing(*found, over).run
+        place = Finding(path="a.py", line=3, column=None, message="second")
+        assert run.failing == (Failing(stage="lint", status="failed", findings=3, first=place),)
+
+    def test_a_stage_that_may_fail_is_not_told(self) -> None:
+        over = StageFinished(run=1, stage="lint", status="failed", exit_code=1, took_ms=1.0, allowed=True)
+        assert self.standing(over).run.failing == ()
+
+    def test_the_last_verdict_outlives_runs_that_come_to_none(self) -> None:
+        red = RunFinished(run=1, status="red", took_ms=1.0)
+        again, none = RunStarted(run=2, tree="U", changed=()), RunFinished(run=2, status="superseded", took_ms=1.0)
+        standing = self.standing(red, again, none)
+        assert (standing.run.status, standing.verdict.run, standing.verdict.status) == ("superseded", 1, "red")
+
+    def test_a_pause_is_told(self) -> None:
+        assert self.standing(GatePaused()).paused
+        assert not self.standing(GatePaused(), GateResumed()).paused
 
 
 def up(number: int) -> list[AnyEvent]:

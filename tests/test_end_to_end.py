@@ -137,9 +137,9 @@ def test_gate_and_serve_do_the_same_in_two_processes(hello: Path, start: Start) 
 
 
 def test_an_application_that_nobody_here_wrote(tmp_path: Path, start: Start) -> None:
-    """httpbin from PyPI, under gunicorn."""
-    folder = tmp_path / "httpbin"
-    shutil.copytree(PROJECTS / "httpbin", folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    """pypiserver from PyPI, under gunicorn."""
+    folder = tmp_path / "pypiserver"
+    shutil.copytree(PROJECTS / "pypiserver", folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     hotpipe = start(folder, "watch")
     addr = address(hotpipe.until("server.live"))
     hotpipe.until("server.verified")
@@ -153,14 +153,15 @@ def test_an_application_that_nobody_here_wrote(tmp_path: Path, start: Start) -> 
         hotpipe.until("stage.finished", stage=stage, status="failed")
         hotpipe.until("run.finished", status="red")
         assert get(addr, "/greeting") == "hello from the first generation"
-        assert json.loads(get(addr, "/get?x=1"))["args"] == {"x": "1"}
+        assert json.loads(get(addr, "/teapot/json"))["info"]["version"] == "1.0"
         assert trace(folder / ".trigger") == touched
 
     replace(folder / "app.py", "return TYPO", "return GREETING.replace('first', 'second')")
     hotpipe.until("server.live", generation=2)
     assert get(addr, "/greeting") == "hello from the second generation"
-    with pytest.raises(urllib.error.HTTPError, match="I'M A TEAPOT"):
-        get(addr, "/status/418")
+    assert get(addr, "/packages/teapot-1.0.zip") == "short and stout\n"
+    with pytest.raises(urllib.error.HTTPError, match="Not Found"):
+        get(addr, "/packages/coffee-1.0.zip")
     assert [one["generation"] for one in hotpipe.of("server.starting")] == [1, 2]
 
 

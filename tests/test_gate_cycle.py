@@ -20,11 +20,14 @@ from hotpipe.gate.state import (
     Keep,
     Over,
     Past,
+    Pause,
+    Paused,
     Recall,
     Recalled,
     Reconfigured,
     Requested,
     Resting,
+    Resume,
     Running,
     Spare,
     StageEnded,
@@ -378,6 +381,70 @@ class TestAnotherConfiguration:
         green = (LINTED, TESTED, Confirmed(1, "T1"), Touched(1, ("web",)))
         assert deeds(after(*green, given, triggers=web)[1]) == [Keep(2, "lint"), Keep(2, "test"), Confirm(2)]
         assert deeds(after(*green, given, Confirmed(2, "T1"), triggers=web)[1]) == [Touch(2, "T1", (Due("web"),))]
+
+
+class TestPause:
+    def test_a_change_waits_until_somebody_goes_on(self) -> None:
+        state, actions = after(*GREEN, Pause(), SAVED)
+        assert isinstance(state, Paused)
+        assert deeds(actions) == []
+        _, actions = after(*GREEN, Pause(), SAVED, Resume())
+        assert deeds(actions) == [StartStage(2, "lint", frozenset({"a.py"}))]
+
+    def test_nothing_is_run_for_nothing(self) -> None:
+        state, actions = after(*GREEN, Pause(), Resume())
+        assert isinstance(state, Idle)
+        assert deeds(actions) == []
+
+    def test_a_run_that_is_under_way_goes_on_to_its_end(self) -> None:
+        _, actions = after(LINTED, Pause(), TESTED, Confirmed(1, "T1"), Touched(1, (None,)))
+        assert verdicts(actions) == ["green"]
+
+    def test_a_change_ends_the_run_and_begins_none(self) -> None:
+        state, actions = after(Pause(), SAVED)
+        assert deeds(actions) == [CancelStage("lint")]
+        assert isinstance(state, Superseded)
+        state, actions = after(Pause(), SAVED, StageEnded("lint", "cancelled"))
+        assert isinstance(state, Paused)
+        assert deeds(actions) == []
+
+    def test_even_a_stage_that_the_change_does_not_concern_is_stopped(self) -> None:
+        state, actions = after(Pause(), README, graph=TWO)
+        assert set(deeds(actions)) == {CancelStage("docs"), CancelStage("lint")}
+        assert isinstance(state, Superseded)
+
+    def test_who_asks_for_a_run_gets_one_and_no_other(self) -> None:
+        again = Requested("T2", again=frozenset({"test"}))
+        state, _ = after(*GREEN, Pause(), SAVED, again)
+        assert isinstance(state, Running)
+        lint_again = (StageEnded("lint", "cancelled"), StageEnded("test", "cancelled"))
+        state, _ = after(*GREEN, Pause(), SAVED, again, Changed(("a.py",), (), "T3"), *lint_again)
+        assert isinstance(state, Paused)
+
+    def test_who_asks_while_one_is_being_stopped_gets_one_too(self) -> None:
+        again = Requested("T2", again=frozenset({"lint"}))
+        _, actions = after(Pause(), SAVED, again, StageEnded("lint", "cancelled"))
+        assert deeds(actions) == [StartStage(2, "lint")]
+
+    def test_what_stands_still_stands_after_it(self) -> None:
+        _, actions = after(LINTED, StageEnded("docs", "passed"), Pause(), README, Resume(), graph=TWO)
+        assert deeds(actions) == [Keep(2, "lint"), StartStage(2, "docs")]
+
+    def test_what_changes_meanwhile_does_not(self) -> None:
+        over = (LINTED, StageEnded("docs", "passed"))
+        _, actions = after(*over, Pause(), README, Changed(("a.py",), (), "T3"), Resume(), graph=TWO)
+        assert deeds(actions) == [StartStage(2, "lint"), StartStage(2, "docs")]
+
+    def test_who_is_at_work_when_it_begins_does_not_work_on_in_secret(self) -> None:
+        state, actions = after(README, Pause(), StageEnded("docs", "cancelled"), graph=TWO)
+        assert deeds(actions) == [CancelStage("lint")]
+        assert isinstance(state, Superseded)
+
+    def test_it_is_told_once(self) -> None:
+        _, actions = after(*GREEN, Pause(), Pause())
+        assert actions == []
+        _, actions = after(*GREEN, Resume())
+        assert actions == []
 
 
 def test_a_trigger_that_cannot_be_written_is_tried_again_after_another_sweep() -> None:

@@ -218,7 +218,18 @@ class TestStages:
         assert "\n100 %\n" in shown(*red("1 %\r50 %\r100 %"))
 
     def test_a_colour_that_is_left_open_ends_with_its_line(self) -> None:
-        assert "\n\x1b[31mred\x1b[0m\n" in shown(*red("\x1b[31mred"))
+        assert "\n\x1b[31mred\x1b[0m\n" in shown(*red("\x1b[31mred"), style=Style(colour=True))
+
+    def test_without_colours_a_program_has_none_either(self) -> None:  # what it wrote for a terminal may be replayed
+        assert "\nred\n" in shown(*red("\x1b[31mred\x1b[0m"))
+        assert "│ red\n" in shown(ServerOutput(server="web", generation=1, stream="stdout", text="\x1b[31mred\x1b[0m"))
+
+    def test_no_program_moves_the_cursor(self) -> None:
+        text = "\x1b[1A\x1b[2Kup\x1b]0;title\x07\x1b[?1049h\x1bc"
+        assert "│ up\n" in shown(
+            ServerOutput(server="web", generation=1, stream="stdout", text=text),
+            style=Style(links=TestLinks.linked.links),
+        )
 
     def test_warnings_say_the_way_out(self) -> None:
         assert shown(Warned(code="x", message="no watches left", hint="sudo sysctl y")) == text(

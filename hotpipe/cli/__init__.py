@@ -12,21 +12,30 @@ from hotpipe import __version__
 from hotpipe.errors import ConfigError, HotpipeError
 
 VERBS = (
+    "init",
     "watch",
     "gate",
     "serve",
     "check",
     "trigger",
     "status",
+    "wait",
+    "logs",
     "restart",
+    "attach",
+    "rerun",
+    "pause",
+    "resume",
     "stop",
     "listen",
     "config",
     "hook",
     "why",
     "doctor",
+    "completion",
 )
 _INTERNAL_ERROR = 3
+_MOST_CRASHES = 20  # files that are kept
 _INTERRUPTED = 130
 
 
@@ -50,7 +59,7 @@ class _Verbs(click.Group):
 def cli() -> None:
     """Check every save; restart the server, behind a socket that stays open, only when all is green.
 
-    Begin with a hotpipe.toml and `hotpipe watch`.
+    Begin with `hotpipe init`, which writes a hotpipe.toml; then `hotpipe watch`.
     """
 
 
@@ -106,11 +115,19 @@ def _unexpected(error: Exception) -> int:
         os.makedirs(folder, exist_ok=True)
         with open(file, "w", encoding="utf-8") as log:
             log.write(f"hotpipe {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n{text}")
+        _forget_old_crashes(folder)
     except OSError:
         click.echo(text, err=True)
         file = "above"
     click.echo(f"hotpipe: internal error, a defect of hotpipe: {error}\nits traceback: {file}", err=True)
     return _INTERNAL_ERROR
+
+
+def _forget_old_crashes(folder: str) -> None:
+    """Their names sort by time."""
+    crashes = sorted(name for name in os.listdir(folder) if name.startswith("crash-"))
+    for name in crashes[:-_MOST_CRASHES]:
+        os.unlink(os.path.join(folder, name))
 
 
 def _root() -> str:

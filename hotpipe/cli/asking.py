@@ -1,6 +1,8 @@
 """What the verbs that talk to a running hotpipe have in common. They load neither loop nor faces: start-up time."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +11,9 @@ from hotpipe.config import file
 from hotpipe.errors import HotpipeError, NotRunning, UsageError
 
 if TYPE_CHECKING:
-    from hotpipe.control import Request
+    from socket import socket
+
+    from hotpipe.control import Link, Request
 
 config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration file.")
 
@@ -30,16 +34,59 @@ def ask(config_file: str | None, request: "Request") -> list[dict[str, Any]]:
 
     Raises HotpipeError where one runs that does not answer, ConfigError where none runs and none could, NotRunning.
     """
-    from hotpipe import control, instance
+    from hotpipe import control
+
+    with _explained(config_file) as project:
+        return control.ask(project, request)
+
+
+def gate(config_file: str | None) -> "Link | None":
+    """The way to whoever runs the stages; raises as `ask` does."""
+    return _half(config_file, "gate")
+
+
+def server_half(config_file: str | None) -> "Link | None":
+    """The way to whoever runs the servers; raises as `ask` does."""
+    return _half(config_file, "serve")
+
+
+def gate_or_refuse(config_file: str | None) -> "Link":
+    """Raises as `ask` does, and HotpipeError where no gate runs."""
+    if (found := gate(config_file)) is None:
+        raise HotpipeError("no gate runs in this project", hint="start one with `hotpipe gate`")
+    return found
+
+
+def _half(config_file: str | None, role: str) -> "Link | None":
+    from hotpipe import control
+
+    with _explained(config_file) as project:
+        found = control.links(project)
+        if not found:
+            raise NotRunning
+    return next((link for link in found if link.status.get("role") in ("watch", role)), None)
+
+
+@contextlib.contextmanager
+def _explained(config_file: str | None) -> Iterator[str]:
+    """The project's root; where nobody answers there, why not."""
+    from hotpipe import instance
 
     project = root(config_file)
     try:
-        return control.ask(project, request)
+        yield project
     except NotRunning:
         if silent := instance.running(project):
             raise HotpipeError(f"{silent[0]} runs, but does not answer", hint="end it with `hotpipe stop`") from None
         check(config_file)
         raise
+
+
+def talk(config_file: str | None, request: "Request") -> "tuple[dict[str, Any], socket, bytes]":
+    """What the hotpipe answers that agrees, the connection to it, and what has come on it since. Raises as `ask`."""
+    from hotpipe import control
+
+    return control.talk(root(config_file), request)
 
 
 def check(config_file: str | None) -> None:

@@ -10,7 +10,7 @@ import click
 from msgspec import structs
 
 from hotpipe import git
-from hotpipe.cli import asking, options, reports
+from hotpipe.cli import asking, completing, options, reports
 from hotpipe.config import chosen, file
 from hotpipe.config.file import Project
 from hotpipe.config.model import nearest
@@ -37,6 +37,7 @@ class _Asked:
     trigger: bool
     keep_going: bool
     no_cache: bool
+    ttys: bool
 
     def part(self, project: Project, report: reports.Reported) -> Project:
         """What of the project is to be run."""
@@ -54,11 +55,11 @@ class _Asked:
         from hotpipe import app
 
         job = app.Job(part, face, gate=True, ends=_ENDS, touch=self.trigger, as_found=True, changed=changed)
-        return app.run(replace(job, cache="" if self.no_cache else cache))
+        return app.run(replace(job, cache="" if self.no_cache else cache, ttys=self.ttys))
 
 
 @click.command(short_help="Run the stages once and exit: 0 green, 1 not.")
-@click.argument("stages", metavar="[STAGE]...", nargs=-1)
+@click.argument("stages", metavar="[STAGE]...", nargs=-1, shell_complete=completing.stages)
 @options.face_options
 @click.option("--staged", is_flag=True, help="What is in git's index, in a copy; the work tree is left alone.")
 @click.option("--changed-since", "rev", metavar="REV", help="Only stages whose inputs differ from this git revision.")
@@ -85,8 +86,9 @@ def command(
         raise UsageError("--staged and --changed-since exclude each other")
     if trigger and (stages or staged or rev is not None):
         raise UsageError("--trigger needs all stages: some of them alone do not make a tree green")
-    asked, found = _Asked(stages, trigger, keep_going, no_cache), asking.found(config_file)
-    report = reports.reported(options.shown(given), given, os.path.dirname(found))
+    shown, found = options.shown(given), asking.found(config_file)
+    asked = _Asked(stages, trigger, keep_going, no_cache, shown.ttys and not given["github"])
+    report = reports.reported(shown, given, os.path.dirname(found))
     return report.exit_code(_check_staged(asked, found, report) if staged else _check(asked, config_file, rev, report))
 
 

@@ -10,6 +10,7 @@ from hotpipe.cli import options, resident
 @click.command(short_help="Only check on every save, and touch the trigger when all is green.")
 @options.face_options
 @resident.web_option
+@options.screen_option
 @resident.daemon_option
 @click.option("--once-green", is_flag=True, help="Exit 0 at the first green run.")
 def command(config_file: str | None, once_green: bool, daemon: bool, web: bool, **given: Any) -> int:

@@ -18,7 +18,7 @@ def run(project: Project, shown: Shown, daemon: bool, **job: Any) -> int:
     """Run the job that these fields of `app.Job` describe, here or in the background."""
     app.Job(project, shown.face(project.root), **job).check(project.config, project.file)
     if not daemon:
-        return app.run(app.Job(project, shown.face(project.root), **job))
+        return app.run(app.Job(project, shown.screen(project.root), ttys=shown.ttys, **job))
     before = str(os.getpid())
     started = daemonize(project.root)
     if isinstance(started, Daemon):

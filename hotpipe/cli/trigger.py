@@ -3,13 +3,13 @@
 import click
 
 from hotpipe import trigger
-from hotpipe.cli import options
+from hotpipe.cli import completing, options
 from hotpipe.config.model import nearest
 from hotpipe.errors import UsageError
 
 
 @click.command(short_help="Touch the trigger by hand: a restart without checks.")
-@click.argument("servers", metavar="[SERVER]...", nargs=-1)
+@click.argument("servers", metavar="[SERVER]...", nargs=-1, shell_complete=completing.servers)
 @options.config_option
 def command(config_file: str | None, servers: tuple[str, ...]) -> None:
     """Touch the triggers of these servers (default: of all). What is served then is shown as unverified."""

@@ -10,6 +10,7 @@ from hotpipe.cli import options, resident
 @click.command(short_help="Check on every save, and restart the servers when all is green.")
 @options.face_options
 @resident.web_option
+@options.screen_option
 @resident.daemon_option
 @click.option("--once-green", is_flag=True, help="Exit 0 at the first green run.")
 def command(config_file: str | None, once_green: bool, daemon: bool, web: bool, **given: Any) -> int:

@@ -72,7 +72,7 @@ def find(cwd: str) -> str:
         folder = above
     raise UsageError(
         f"no {OWN} in {cwd} or above, nor [tool.hotpipe] in a {SHARED}",
-        hint=f"write a {OWN}, or name one with --config FILE",
+        hint=f"`hotpipe init` writes a {OWN}; or name one with --config FILE",
     )
 
 

@@ -4,15 +4,37 @@
 loop, so nothing here imports `listener`.
 """
 
-from hotpipe.control.client import ask
+from hotpipe.control.client import Link, ask, links, talk
 from hotpipe.control.protocol import (
+    Failing,
+    Finding,
+    Pausing,
     Request,
+    Rerunning,
     Restarting,
     Run,
     Server,
     Socket,
     Status,
     Stopping,
+    Waited,
 )
 
-__all__ = ["Request", "Restarting", "Run", "Server", "Socket", "Status", "Stopping", "ask"]
+__all__ = [
+    "Failing",
+    "Finding",
+    "Link",
+    "Pausing",
+    "Request",
+    "Rerunning",
+    "Restarting",
+    "Run",
+    "Server",
+    "Socket",
+    "Status",
+    "Stopping",
+    "Waited",
+    "ask",
+    "links",
+    "talk",
+]

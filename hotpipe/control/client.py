@@ -9,10 +9,36 @@ from typing import Any
 from hotpipe.control import protocol
 from hotpipe.control.address import FOLDER, NAMES, reachable
 from hotpipe.control.protocol import Request
-from hotpipe.errors import HotpipeError, NotRunning
+from hotpipe.errors import HotpipeError, NotRunning, UsageError
 
 _CHUNK = 1 << 16
 _LOOK_AGAIN_S = 0.01
+
+
+class Link:
+    """The way to one running hotpipe; `status` is what it has said of itself."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.status: dict[str, Any] = {}
+
+    def ask(self, request: Request, timeout_s: float = 10.0) -> dict[str, Any]:
+        """The fields of its answer; raises NotRunning where none comes in time, HotpipeError where it refuses."""
+        line = _answer(self._path, protocol.encode(request), timeout_s)
+        if not line:
+            raise NotRunning
+        return protocol.outcome(line)
+
+
+def links(root: str) -> list[Link]:
+    """The hotpipes that answer: one, or two where a gate and a server half run side by side. Raises HotpipeError."""
+    found: list[Link] = []
+    for name in NAMES:
+        link = Link(os.path.join(root, FOLDER, name))
+        with contextlib.suppress(NotRunning):
+            link.status = link.ask(Request(verb="status"))
+            found.append(link)
+    return found
 
 
 def ask(root: str, request: Request, timeout_s: float = 10.0) -> list[dict[str, Any]]:
@@ -27,6 +53,32 @@ def ask(root: str, request: Request, timeout_s: float = 10.0) -> list[dict[str, 
     if not given:
         raise NotRunning
     return [protocol.outcome(answer) for answer in given]
+
+
+def talk(root: str, request: Request, timeout_s: float = 10.0) -> tuple[dict[str, Any], socket.socket, bytes]:
+    """Of the first that agrees: the fields of its answer, the connection, and what has come on it after the answer.
+
+    Raises NotRunning where none runs, HotpipeError where all refuse.
+    """
+    refusals: list[HotpipeError] = []
+    for name in NAMES:
+        with contextlib.suppress(OSError):
+            control = _connected(os.path.join(root, FOLDER, name), timeout_s)
+            try:
+                control.sendall(protocol.encode(request))
+                line, _, rest = _line(control, time.monotonic() + timeout_s).partition(b"\n")
+                answer = protocol.outcome(line)
+            except HotpipeError as error:
+                control.close()
+                refusals.append(error)
+            except BaseException:
+                control.close()
+                raise
+            else:
+                control.settimeout(None)
+                return answer, control, rest
+    # One that has no such server says less than the one that has it, and says why not.
+    raise next((each for each in refusals if not isinstance(each, UsageError)), (refusals or [NotRunning()])[-1])
 
 
 def _answer(path: str, line: bytes, timeout_s: float) -> bytes:
@@ -65,7 +117,7 @@ def _connect(control: socket.socket, name: str, until: float) -> None:
 
 def _line(control: socket.socket, until: float) -> bytes:
     line = b""
-    while not line.endswith(b"\n"):
+    while b"\n" not in line:
         control.settimeout(max(0.001, until - time.monotonic()))
         chunk = control.recv(_CHUNK)
         if not chunk:

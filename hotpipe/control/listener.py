@@ -6,10 +6,12 @@ else. The socket has mode 0600 before anybody could connect, and serves only its
 
 import contextlib
 import os
+import select
 import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Self
 
 import anyio
@@ -20,14 +22,26 @@ from hotpipe.control.address import reachable
 from hotpipe.control.protocol import Answer, Request
 from hotpipe.errors import AlreadyRunning, HotpipeError, UsageError
 
-Answering = Callable[[Request], Awaitable[Answer]]
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """An answer that is the beginning of something longer: after it the connection carries bytes both ways, as `run`
+    wants them."""
+
+    answer: Answer
+    run: Callable[["_Client"], Awaitable[None]]
+
+
+Answering = Callable[[Request], Awaitable[Answer | Talk]]
 
 PATIENCE_S = 5.0  # with a client that neither writes nor reads
 _MOST_CLIENTS = 64  # at once; others wait in the kernel's queue, so that descriptors are left for servers
+_MOST_STANDING = 256  # who wait for something, a verdict say
 _BACKLOG = 128
 _CHUNK = 1 << 14
 _PAUSE_S = 0.1  # where a connection cannot be accepted: no descriptor is free
 _PROBE_S = 1.0
+_LOOK_S = 0.5
 _UCRED = "3i"  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -49,11 +63,12 @@ async def serve(
     with _bound(path) as listening:
         task_status.started()
         seats = anyio.Semaphore(_MOST_CLIENTS)
+        standing = anyio.Semaphore(_MOST_STANDING)
         async with anyio.create_task_group() as clients:
             while True:
                 await seats.acquire()
                 client = _Client(await _accept(listening), patience_s)
-                clients.start_soon(_attend, client, answer, seats)
+                clients.start_soon(_attend, client, answer, _Place(seats, standing))
 
 
 async def _accept(listening: socket.socket) -> socket.socket:
@@ -70,29 +85,89 @@ async def _accept(listening: socket.socket) -> socket.socket:
             return client
 
 
-async def _attend(client: "_Client", answer: Answering, seats: anyio.Semaphore) -> None:
-    with contextlib.suppress(_Gone), client:
-        await _converse(client, answer if client.is_allowed else _refuse)
-    seats.release()
+async def _attend(client: "_Client", answer: Answering, place: "_Place") -> None:
+    with client:
+        talk = await _conversed(client, answer if client.is_allowed else _refuse, place)
+        if talk is not None:
+            await talk.run(client)
+    place.leave()
 
 
 async def _refuse(_: Request) -> Answer:
     raise HotpipeError("this hotpipe belongs to another user")
 
 
-async def _converse(client: "_Client", answer: Answering) -> None:
-    try:
-        while (line := await client.line()) is not None:
-            await client.send(await _answer_to(line, answer))
-    except UsageError as error:
-        await client.send(protocol.refused(error))
+async def _conversed(client: "_Client", answer: Answering, place: "_Place") -> Talk | None:
+    """Until the client has nothing more to ask, or wants to talk."""
+    with contextlib.suppress(_Gone):
+        try:
+            while (line := await client.line()) is not None:
+                if (talk := await _answered(client, line, answer, place)) is not None:
+                    return talk
+        except UsageError as error:
+            await client.send(protocol.refused(error))
+    return None
 
 
-async def _answer_to(line: bytes, answer: Answering) -> bytes:
+async def _answered(client: "_Client", line: bytes, answer: Answering, place: "_Place") -> Talk | None:
     try:
-        return protocol.answered(await answer(protocol.decode(line)))
+        given = await _answer_to(protocol.decode(line), client, answer, place)
     except HotpipeError as error:
-        return protocol.refused(error)
+        await client.send(protocol.refused(error))
+        return None
+    talk = given if isinstance(given, Talk) else None
+    await client.send(protocol.answered(given.answer if isinstance(given, Talk) else given))
+    return talk
+
+
+async def _answer_to(request: Request, client: "_Client", answer: Answering, place: "_Place") -> Answer | Talk:
+    """Who waits, or talks, may stay for hours, and must not keep others from asking for the status."""
+    if request.timeout_s:
+        place.stand()
+        return await _late_answer(request, client, answer)
+    given = await answer(request)
+    if isinstance(given, Talk):
+        place.stand()
+    return given
+
+
+async def _late_answer(request: Request, client: "_Client", answer: Answering) -> Answer | Talk:
+    """The answer, unless the client hangs up before; raises _Gone."""
+    given: Answer | Talk | HotpipeError | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.end, tasks.cancel_scope)
+        try:
+            given = await answer(request)
+        except HotpipeError as error:  # raised below: a task group would wrap it
+            given = error
+        tasks.cancel_scope.cancel()
+    if given is None:
+        raise _Gone
+    if isinstance(given, HotpipeError):
+        raise given
+    return given
+
+
+class _Place:
+    """Where a client is: it has a seat, until it waits for something. Then it stands, and keeps nobody from a seat."""
+
+    def __init__(self, seats: anyio.Semaphore, standing: anyio.Semaphore) -> None:
+        self._taken = seats
+        self._standing = standing
+
+    def stand(self) -> None:
+        """Raises HotpipeError where too many stand already."""
+        if self._taken is self._standing:
+            return
+        try:
+            self._standing.acquire_nowait()
+        except anyio.WouldBlock:
+            raise HotpipeError(f"{_MOST_STANDING} wait for this hotpipe already") from None
+        self._taken.release()
+        self._taken = self._standing
+
+    def leave(self) -> None:
+        self._taken.release()
 
 
 class _Client:
@@ -134,6 +209,32 @@ class _Client:
                     line = line[self._sent(line) :]
         except (OSError, TimeoutError) as error:
             raise _Gone from error
+
+    async def receive(self) -> bytes:
+        """What has come, however long that takes; empty when nothing comes any more."""
+        rest, self._rest = self._rest, b""
+        with contextlib.suppress(_Gone):
+            return rest or await self._received()
+        return b""
+
+    async def transmit(self, chunk: bytes) -> bool:
+        """All of it, however long that takes; false where there is nobody any more."""
+        with contextlib.suppress(OSError):
+            while chunk:
+                await anyio.wait_writable(self._socket)
+                chunk = chunk[self._sent(chunk) :]
+            return True
+        return False
+
+    async def end(self, scope: anyio.CancelScope) -> None:
+        """Cancel `scope` when the client has hung up. One that has only sent its last request (shutdown(2)) has not."""
+        hung_up = select.poll()
+        hung_up.register(self._socket, 0)  # POLLHUP: both directions are closed
+        while not hung_up.poll(0):
+            await anyio.wait_readable(self._socket)
+            if not hung_up.poll(0):
+                await anyio.sleep(_LOOK_S)  # the next request, or the end of all requests: it stays readable
+        scope.cancel()
 
     async def _whole_line(self) -> bytes | None:
         while b"\n" not in self._rest and len(self._rest) <= protocol.LARGEST:

@@ -2,6 +2,17 @@
 
 `{"v":1,"verb":"status"}` is answered by `{"ok":true, …}`, or `{"ok":false,"error":…,"hint":…,"exit_code":…}`.
 Fields that a reader does not know are passed over, so either end may be a little newer than the other.
+
+| verb | asks for | answered by |
+|---|---|---|
+| `status` | how everything stands | `Status` |
+| `stop` | the end of this hotpipe | `Stopping`, before it has ended |
+| `restart` | new generations of `servers`; with `timeout_s`: until they are live | `Restarting` |
+| `rerun` | a run of `stages`, whatever is remembered of them | `Rerunning` |
+| `pause`, `resume` | no runs for a while; runs again | `Pausing` |
+| `wait` | `until` a verdict stands on what is on disk, or all servers serve; takes up to `timeout_s` | `Waited` |
+
+Whoever gives a `timeout_s` is answered late. Meanwhile others are answered as ever; who hangs up before waits no more.
 """
 
 import json
@@ -11,20 +22,35 @@ from typing import Any, Literal
 import msgspec
 
 from hotpipe.errors import HotpipeError, UsageError
+from hotpipe.events import StageStatus
 
 VERSION = 1
 LARGEST = 1 << 16  # bytes of a request
 
-Verb = Literal["status", "stop", "restart"]
+Verb = Literal["status", "stop", "restart", "rerun", "pause", "resume", "wait", "attach"]
 State = Literal["starting", "live", "draining", "stopped", "failed"]
 
 
+Until = Literal["verdict", "served"]
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is asked for; `servers` are those to restart, none for all."""
+    """What is asked for; `servers` are those to restart, `stages` those to rerun, none for all; `server` is the
+    one to attach to.
+
+    `timeout_s`: so long the answer may take (0: it is to come at once). `until` says what is waited for; `patient`: a
+    red run, or a generation that fails, does not end that; `checked`: only what has passed counts as served.
+    """
 
     v: int = VERSION
     verb: Verb
     servers: tuple[str, ...] = ()
+    server: str = ""
+    stages: tuple[str, ...] = ()
+    timeout_s: float = 0.0
+    until: Until = "verdict"
+    patient: bool = False
+    checked: bool = False
 
 
 class Socket(msgspec.Struct, frozen=True):
@@ -35,14 +61,20 @@ class Socket(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The last generation that was no good, where none has come up since."""
+    """The last generation that was no good, where none has come up since; `at` is when, UTC in RFC 3339."""
 
     generation: int
     reason: str
+    retry_ms: float | None = None
+    tree: str | None = None
+    at: str = ""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server serves; `generation`, `pid` and `tree` are null where nothing does."""
+    """What a server serves; `generation`, `pid` and `tree` are null where nothing does.
+
+    `booting` is the generation that is to replace it, `behind` counts the saves since its tree was on disk.
+    """
 
     name: str
     state: State
@@ -52,24 +84,55 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
     sockets: tuple[Socket, ...] = ()
     failure: Failure | None = None
+    booting: int | None = None
+    behind: int = 0
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that a stage's output names, as in `stage.finding`."""
+
+    path: str | None
+    line: int | None
+    column: int | None
+    message: str
+
+
+class Failing(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage that makes a run red, and what one looks at first."""
+
+    stage: str
+    status: StageStatus
+    findings: int = 0
+    first: Finding | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The gate's newest run."""
+    """A run of the gate."""
 
     run: int
     status: Literal["running", "green", "red", "superseded"]
     tree: str | None = None
+    failing: tuple[Failing, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `status`; `run` is null before the first run, and where there is no gate."""
+    """The answer to `status`; `run` is the newest, null before the first, and where there is no gate.
+
+    `verdict` is the last run that came to one. `errors` are those of a configuration that is not in force, for it is
+    not valid; `dashboard` is its address, where it runs.
+    """
 
     pid: int
     role: str
     root: str
     run: Run | None = None
     servers: tuple[Server, ...] = ()
+    verdict: Run | None = None
+    stages: tuple[str, ...] = ()
+    paused: bool = False
+    errors: tuple[str, ...] = ()
+    uptime_s: float = 0.0
+    dashboard: str | None = None
 
 
 class Stopping(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,12 +143,51 @@ class Stopping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restarting(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `restart`: the servers whose restart has begun."""
+    """The answer to `restart`: the servers whose restart has begun.
+
+    To one that waits: `live` are their new generations, and `failed` says why those that are not there are missing.
+    """
 
     servers: tuple[str, ...]
+    live: dict[str, int] = {}
+    failed: dict[str, str] = {}
 
 
-Answer = Status | Stopping | Restarting | Mapping[str, Any]
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `attach`, after which the connection carries what is written on the server's terminal, and what is
+    typed there. `generation` and `pid` are null where none lives: then the next one is waited for."""
+
+    server: str
+    generation: int | None
+    pid: int | None
+
+
+class Rerunning(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `rerun`: the stages that run again, those that need them aside."""
+
+    stages: tuple[str, ...]
+
+
+class Pausing(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `pause` and `resume`."""
+
+    paused: bool
+
+
+class Waited(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `wait`: whether it has come to that, and if not, why not, for people.
+
+    `run` is the verdict there is by then, and `servers` are all of them.
+    """
+
+    reached: bool
+    timed_out: bool = False
+    why: tuple[str, ...] = ()
+    run: Run | None = None
+    servers: tuple[Server, ...] = ()
+
+
+Answer = Status | Stopping | Restarting | Rerunning | Pausing | Waited | Attached | Mapping[str, Any]
 
 
 class _Version(msgspec.Struct, frozen=True):

@@ -1,14 +1,20 @@
-"""What `hotpipe status` is told: the events folded into where everything stands. Pure."""
+"""What `hotpipe status` and `hotpipe wait` are told: the events folded into where everything stands. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from hotpipe.control.protocol import Failure, Run, Server, Socket
+from hotpipe.control.protocol import Failing, Failure, Finding, Run, Server, Socket
+from hotpipe.control.saves import Saves
 from hotpipe.events import (
     Address,
     AnyEvent,
+    ConfigRejected,
+    ConfigReloaded,
+    Ending,
+    GatePaused,
+    GateResumed,
     RunFinished,
     RunStarted,
     ServerDiscarded,
@@ -18,6 +24,10 @@ from hotpipe.events import (
     ServerStarting,
     ServerStopped,
     ServerVerified,
+    StageFinding,
+    StageFinished,
+    StageStarted,
+    Started,
 )
 
 _replace = msgspec.structs.replace
@@ -35,6 +45,13 @@ class Standing:
     def __init__(self, servers: Mapping[str, Iterable[Address]]) -> None:
         """`servers` says where each of them listens."""
         self.run: Run | None = None
+        self.verdict: Run | None = None  # the last run that came to one
+        self.stages: tuple[str, ...] = ()
+        self.paused = self.ending = False
+        self.errors: tuple[str, ...] = ()  # of a configuration that is not in force
+        self._saves = Saves()
+        self._found: dict[str, StageFinding] = {}
+        self._at = ""
         self._servers: dict[str, Server] = {}
         self._generations: dict[tuple[str, int], _Generation] = {}
         self.know(servers)
@@ -42,7 +59,7 @@ class Standing:
     @property
     def servers(self) -> tuple[Server, ...]:
         """In the order of the configuration."""
-        return tuple(self._servers.values())
+        return tuple(_replace(each, behind=self._saves.since(each.tree)) for each in self._servers.values())
 
     def know(self, servers: Mapping[str, Iterable[Address]]) -> None:
         """These are the servers from now on, and where they listen. What happens to others is not told any more."""
@@ -53,17 +70,58 @@ class Standing:
         }
         self._generations = {key: each for key, each in self._generations.items() if key[0] in servers}
 
-    def apply(self, event: AnyEvent) -> None:
-        """Take in one event."""
+    def apply(self, event: AnyEvent, at: str = "") -> None:
+        """Take in one event; `at` is its time, UTC in RFC 3339."""
+        self._at = at
         if getattr(event, "server", None) in self._servers.keys() | {None}:
+            self._saves.apply(event)
+            self._apply_run(event)
+            self._apply_rest(event)
             self._apply(event)
 
-    def _apply(self, event: AnyEvent) -> None:
+    def _apply_run(self, event: AnyEvent) -> None:
         match event:
             case RunStarted(run=run, tree=tree):
-                self.run = Run(run=run, status="running", tree=tree)
+                self.run, self._found = Run(run=run, status="running", tree=tree), {}
             case RunFinished(status=status) if self.run is not None:
                 self.run = _replace(self.run, status=status)
+                self.verdict = self.run if status != "superseded" else self.verdict
+            case StageStarted(stage=stage):
+                self._found.pop(stage, None)  # what an attempt found that is followed by another one does not count
+            case StageFinding(stage=stage, severity=severity):
+                if stage not in self._found or severity == "error" != self._found[stage].severity:
+                    self._found[stage] = event
+            case StageFinished(status="failed" | "timed_out", allowed=False) if self.run is not None:
+                self.run = _replace(self.run, failing=(*self.run.failing, self._failing(event)))
+            case _:
+                pass
+
+    def _failing(self, event: StageFinished) -> Failing:
+        found = self._found.get(event.stage)
+        if found is None:
+            return Failing(stage=event.stage, status=event.status)
+        first = Finding(path=found.path, line=found.line, column=found.column, message=found.message)
+        return Failing(stage=event.stage, status=event.status, findings=event.findings, first=first)
+
+    def _apply_rest(self, event: AnyEvent) -> None:
+        match event:
+            case Started(stages=stages) | ConfigReloaded(stages=stages):
+                self.stages, self.errors = stages, ()
+            case ConfigRejected(errors=errors):
+                self.errors = errors
+            case GatePaused():
+                self.paused = True
+            case GateResumed():
+                self.paused = False
+            case Ending():
+                self.ending = True
+            case _:
+                pass
+
+    def _apply(self, event: AnyEvent) -> None:
+        if (number := getattr(event, "generation", None)) is not None:
+            self._boot(event, number)
+        match event:
             case ServerStarting(server=name, generation=number):
                 self._generations[name, number] = _Generation(event.pid, event.tree)
                 if self._servers[name].generation is None:
@@ -75,7 +133,9 @@ class Standing:
                 self._generations[name, number] = _replace(self._generations[name, number], verified=True)
                 self._serve(name, self._servers[name].generation)
             case ServerFailed(server=name, serving=serving):
-                failure = Failure(event.generation, event.reason)
+                failed = self._generations.get((name, event.generation))
+                tree = failed.tree if failed is not None else None
+                failure = Failure(event.generation, event.reason, event.retry_ms, tree, self._at)
                 self._servers[name] = _replace(self._servers[name], failure=failure)
                 self._serve(name, serving, otherwise="failed")
             case ServerDiscarded(server=name, serving=serving):
@@ -89,6 +149,18 @@ class Standing:
             case _:
                 pass
 
+    def _boot(self, event: AnyEvent, number: int) -> None:
+        """Who is on the way."""
+        name = getattr(event, "server", "")
+        match event:
+            case ServerStarting():
+                self._servers[name] = _replace(self._servers[name], booting=number)
+            case ServerLive() | ServerFailed() | ServerDiscarded() | ServerStopped():
+                if self._servers[name].booting == number:
+                    self._servers[name] = _replace(self._servers[name], booting=None)
+            case _:
+                pass
+
     def _serve(
         self,
         name: str,
@@ -99,7 +171,8 @@ class Standing:
         serving = self._generations.get((name, number)) if number is not None else None
         if serving is None:
             state = before.state if before.state == "failed" else otherwise
-            self._servers[name] = Server(name=name, state=state, sockets=before.sockets, failure=before.failure)
+            nobody = Server(name=name, state=state, sockets=before.sockets)
+            self._servers[name] = _replace(nobody, failure=before.failure, booting=before.booting)
             return
         self._servers[name] = _replace(
             before,

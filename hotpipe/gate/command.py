@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from hotpipe.config.file import Project
 from hotpipe.config.model import Stage
@@ -40,7 +41,8 @@ def job(project: Project, name: str, run: int, paths: Sequence[str], listed: str
         env[_LISTED] = listed
     env = environment(env, stage.env)
     relative = relative_to(stage.cwd, paths)
-    commands = (Command(text, project.path(stage.cwd), env) for text in filled(stage.run, relative))
+    tty: Literal["output", "nothing"] = "output" if stage.tty else "nothing"  # it reads an empty standard input
+    commands = (Command(text, project.path(stage.cwd), env, tty=tty) for text in filled(stage.run, relative))
     return Job(tuple(commands), shown(stage.run, relative))
 
 

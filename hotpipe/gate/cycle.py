@@ -233,10 +233,12 @@ class _Step(Struct):
 
     def supersede(self, past: Past, run: Run, tree: str) -> State:
         """Another run, once nobody is left of whom it would be in the way."""
+        if past.undone.excess > 0 or past.waits:
+            run = self.cancel(run, run.working)
         return Superseded(past, run, tree) if run.dying else self.renew(past, run, tree)
 
     def renew(self, past: Past, run: Run, tree: str) -> State:
-        if run.working and (past.undone.excess > 0 or past.waits):
+        if run.working and past.waits:  # only since then
             return Superseded(past, self.cancel(run, run.working), tree)
         if run.told is None:
             self.tell(run, "superseded")

@@ -29,6 +29,7 @@ from hotpipe.gate.memory import Memory
 from hotpipe.gate.stage import Work
 from hotpipe.gate.triggers import Due
 from hotpipe.gate.undone import some
+from hotpipe.gate.verdict import Verdict, standing
 from hotpipe.process.system import Processes
 from hotpipe.tree.identity import Entry
 from hotpipe.tree.watcher import Change
@@ -73,7 +74,7 @@ class Gate:
         triggers = configured.triggers(project.config, touches)
         past = state.Past(graph, triggers, own=configured.own(project))
         self._state: state.State = state.Idle(past)
-        self._send, self._inbox = anyio.create_memory_object_stream[state.Input | _Ended | _Reload](math.inf)
+        self._send, self._inbox = anyio.create_memory_object_stream[state.Input | _Ended | _Reload | _Asked](math.inf)
         self._works: dict[str, Work] = {}
         self._written: dict[str, set[str]] = {}  # what has changed while a stage that mutates was at work
         self._alarm = anyio.CancelScope()
@@ -115,6 +116,17 @@ class Gate:
         """Go on with another configuration; what it leaves as it was still stands."""
         self._tell(_Reload(project, touches))
 
+    async def heard(self) -> None:
+        """Returns when all that has been told by now has been heeded; never, if the gate has ended."""
+        asked = _Asked(anyio.Event())
+        self._tell(asked)
+        await asked.heard.wait()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What stands on all that has been heeded; null while that is to be seen."""
+        return standing(self._state)
+
     def stop(self) -> None:
         """End: cancel what runs, and let `run` return."""
         self._tell(state.Stopped())
@@ -126,12 +138,15 @@ class Gate:
             await anyio.to_thread.run_sync(self._memory.fill, dict(tree.entries), abandon_on_cancel=True)
             self._tell_nothing()
             async for given in self._inbox:
+                if isinstance(given, _Asked):
+                    given.heard.set()
+                    continue
                 self._heed(self._noted(given, tree), tree, tasks)
                 if isinstance(self._state, state.Over):
                     break
             tasks.cancel_scope.cancel()
 
-    def _tell(self, given: "state.Input | _Ended | _Reload") -> None:
+    def _tell(self, given: "state.Input | _Ended | _Reload | _Asked") -> None:
         with contextlib.suppress(anyio.ClosedResourceError):
             self._send.send_nowait(given)
 
@@ -328,6 +343,12 @@ class _Ended(NamedTuple):
     """A stage is over."""
 
     work: Work
+
+
+class _Asked(NamedTuple):
+    """Somebody wants to know when all before this is heeded."""
+
+    heard: anyio.Event
 
 
 class _Reload(NamedTuple):

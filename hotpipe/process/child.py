@@ -2,6 +2,10 @@
 
 How it works: posix_spawn places the descriptors in the child alone (no code of ours runs between fork and exec), in a
 session of its own; a pidfd tells the end without SIGCHLD, so nothing else in the process can reap it first.
+
+Its output comes through pipes, or through a pty for each stream, so that none is taken for the other. A pty's end is
+EIO, pty(7); and a read that would block means that nothing is there, for Linux's looks into the queue between the ends
+first (n_tty_read).
 """
 
 import contextlib
@@ -20,6 +24,7 @@ from hotpipe.errors import SpawnError
 from hotpipe.events import Stream
 from hotpipe.process.command import COOKIE, Command
 from hotpipe.process.lines import LONGEST_LINE, Lines, OnLine
+from hotpipe.process.terminal import Terminal, Terminals, Window, resize
 
 __all__ = ["LONGEST_LINE", "Child", "Exit", "OnLine"]
 
@@ -49,16 +54,20 @@ _UNKNOWN = Exit(255, None)
 
 
 class Child:
-    """A program that was started. Its pid is also its process group and its session."""
+    """A program that was started. Its pid is also its process group and its session. `terminal` is where it is typed
+    to, if anywhere."""
 
-    def __init__(self, command: Command, cookie: str) -> None:
-        """Start it; raises SpawnError."""
+    def __init__(self, command: Command, cookie: str, terminals: Terminals | None = None) -> None:
+        """Start it; raises SpawnError. Where no terminal can be had, it does with pipes."""
         self.cookie = cookie
         self._exit: Exit | None = None
-        (out, out_end), (err, err_end) = _pipes(command)
+        ptys = terminals.open(2) if terminals is not None and command.tty != "nothing" else None
+        (out, out_end), (err, err_end) = ptys or _pipes(command)
+        self._has_ptys = ptys is not None
         self._pipes: dict[Stream, int] = {"stdout": out, "stderr": err}
+        self.terminal = Terminal(out) if ptys and command.tty == "all" else None
         try:
-            self.pid = _spawn(command, cookie, out_end, err_end)
+            self.pid = _spawn(command, cookie, (out_end if self.terminal else None, out_end, err_end))
         except OSError as error:
             self.close()
             hint = "its first line must name an interpreter: #!/bin/sh" if error.errno == errno.ENOEXEC else ""
@@ -95,7 +104,7 @@ class Child:
         try:
             async with anyio.create_task_group() as tasks:
                 for stream, pipe in self._pipes.items():
-                    tasks.start_soon(_pump, pipe, stream, on_line)
+                    tasks.start_soon(self._pump, pipe, stream, on_line)
         finally:
             self.close()
 
@@ -117,6 +126,27 @@ class Child:
         for pipe in self._pipes.values():
             os.close(pipe)
         self._pipes = {}
+        if self.terminal is not None:
+            self.terminal.close()
+
+    def resize(self, window: Window) -> None:
+        """Its terminals, where it has some, are of this size now."""
+        if self._has_ptys:
+            resize(self._pipes.values(), window)
+
+    async def _pump(self, pipe: int, stream: Stream, on_line: OnLine) -> None:
+        lines = Lines(stream, on_line)
+        if self.terminal is not None:
+            lines.on_wait = self.terminal.waits
+        try:
+            async for chunk in _chunks(pipe, lines):
+                if self.terminal is not None and chunk:
+                    self.terminal.heard(stream, chunk)
+                lines.add(chunk)
+        finally:
+            for chunk in _rest(pipe):
+                lines.add(chunk)
+            lines.end()
 
     async def _wait_in_thread(self) -> None:
         pid, status = await anyio.to_thread.run_sync(os.waitpid, self.pid, 0, abandon_on_cancel=True)
@@ -140,7 +170,9 @@ def _pipes(command: Command) -> list[tuple[int, int]]:
     return made
 
 
-def _spawn(command: Command, cookie: str, out: int, err: int) -> int:
+def _spawn(command: Command, cookie: str, standard: tuple[int | None, int, int]) -> int:
+    """`standard` are its standard descriptors; without one for its input it reads nothing."""
+    typed, out, err = standard
     argv = command.argv()
     env = {**command.env, COOKIE: command.env.get(COOKIE, "") + cookie}  # after those of hotpipes around this one
     first_free = _FIRST_SOCKET + len(command.sockets)
@@ -149,7 +181,7 @@ def _spawn(command: Command, cookie: str, out: int, err: int) -> int:
     if sockets:
         env["LISTEN_FDS"] = str(len(sockets))
     actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0) if typed is None else (os.POSIX_SPAWN_DUP2, typed, 0),
         (os.POSIX_SPAWN_DUP2, out, 1),
         (os.POSIX_SPAWN_DUP2, err, 2),
         *((os.POSIX_SPAWN_DUP2, s, _FIRST_SOCKET + i) for i, s in enumerate(sockets)),
@@ -170,17 +202,6 @@ async def _readable_once(descriptor: int) -> None:
         os.close(descriptor)
 
 
-async def _pump(pipe: int, stream: Stream, on_line: OnLine) -> None:
-    lines = Lines(stream, on_line)
-    try:
-        async for chunk in _chunks(pipe, lines):
-            lines.add(chunk)
-    finally:
-        for chunk in _rest(pipe):
-            lines.add(chunk)
-        lines.end()
-
-
 async def _chunks(pipe: int, lines: Lines) -> AsyncIterator[bytes]:
     """What is written, and nothing at all where `lines` wants to know that time has passed."""
     while True:
@@ -188,19 +209,30 @@ async def _chunks(pipe: int, lines: Lines) -> AsyncIterator[bytes]:
             await anyio.wait_readable(pipe)
         if waiting.cancelled_caught:
             yield b""
-        elif chunk := os.read(pipe, _CHUNK):
+            continue
+        with contextlib.suppress(BlockingIOError):
+            if not (chunk := _read(pipe)):
+                return
             yield chunk
-        else:
-            return
 
 
 def _rest(pipe: int) -> Iterator[bytes]:
-    """What is in the pipe at this moment."""
+    """What is in it at this moment."""
     size = 0
     with contextlib.suppress(BlockingIOError):
-        while size < _REST and (chunk := os.read(pipe, _CHUNK)):
+        while size < _REST and (chunk := _read(pipe)):
             size += len(chunk)
             yield chunk
+
+
+def _read(pipe: int) -> bytes:
+    """What is there; nothing at the end. Raises BlockingIOError."""
+    try:
+        return os.read(pipe, _CHUNK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def _signal_number(name: str) -> int:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from hotpipe.errors import SpawnError
 
@@ -27,12 +28,16 @@ _JOINTS = tuple(";&|()#")  # what makes more than one command of a text, at the 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to start. `run` is a text for sh or an argv; `sockets` become descriptors 3, 4, …"""
+    """A program to start. `run` is a text for sh or an argv; `sockets` become descriptors 3, 4, …
+
+    `tty` is what a terminal may stand for, where the user looks at one: nothing, the output, or standard input, too.
+    """
 
     run: str | tuple[str, ...]
     cwd: str
     env: Mapping[str, str]
     sockets: tuple[int, ...] = ()
+    tty: Literal["nothing", "output", "all"] = "nothing"
 
     def __str__(self) -> str:
         return self.run if isinstance(self.run, str) else shlex.join(self.run)

@@ -19,6 +19,7 @@ LONGEST_LINE = 1 << 16  # characters; what is longer comes in pieces
 LINES_PER_S = 25_000  # an eighth to a quarter of a core, with all that is made of a line
 BYTES_PER_S = 10_000_000
 CREDIT_S = 5.0  # a burst of 100,000 lines, five megabytes, comes whole
+QUIET_S = 0.3  # after which whoever has begun a line may wait for an answer to it
 _LAST = 1_000  # lines of what was held that are given
 _MOST_HELD = 1 << 18  # bytes
 
@@ -36,10 +37,15 @@ class Lines:
         self._seen_at = clock()
         self._held = bytearray()
         self._lost_lines = self._lost_bytes = 0
+        self.on_wait: Callable[[str], None] | None = None
+        """Told a line that has begun, once if it does not go on for `QUIET_S`."""
+        self._may_wait = False
 
     def add(self, chunk: bytes) -> None:
         """Take what was read; empty: time has passed."""
-        self._gain()
+        silent_s = self._gain()
+        if self.on_wait is not None:
+            self._listen(chunk, silent_s, self.on_wait)
         if self._credit_s <= 0:
             self._hold(chunk)
             return
@@ -57,12 +63,23 @@ class Lines:
     @property
     def pause_s(self) -> float | None:
         """After how long `add` is to be called at the latest."""
-        return max(0.0, -self._credit_s) + 0.001 if self._held else None
+        if self._held:
+            return max(0.0, -self._credit_s) + 0.001
+        return QUIET_S if self._may_wait and self._open else None
 
-    def _gain(self) -> None:
+    def _gain(self) -> float:
+        """Seconds since the last time."""
         now = self._clock()
-        self._credit_s = min(CREDIT_S, self._credit_s + now - self._seen_at)
-        self._seen_at = now
+        silent_s, self._seen_at = now - self._seen_at, now
+        self._credit_s = min(CREDIT_S, self._credit_s + silent_s)
+        return silent_s
+
+    def _listen(self, chunk: bytes, silent_s: float, on_wait: Callable[[str], None]) -> None:
+        if chunk:
+            self._may_wait = True
+        elif self._may_wait and self._open and silent_s > QUIET_S / 2:  # it was asked for by another clock
+            self._may_wait = False
+            on_wait(self._open)
 
     def _hold(self, chunk: bytes) -> None:
         self._held += chunk
@@ -99,7 +116,7 @@ class Lines:
         self._credit_s -= chunk.count(b"\n") / LINES_PER_S + len(chunk) / BYTES_PER_S
         *lines, self._open = (self._open + self._decoder.decode(chunk)).split("\n")
         for line in lines:
-            self._on_line(self._stream, self._last_piece(line).removesuffix("\r"))
+            self._on_line(self._stream, self._last_piece(line).rstrip("\r"))
         self._open = self._last_piece(self._open)
 
     def _last_piece(self, line: str) -> str:

@@ -20,6 +20,7 @@ from hotpipe.process import kin
 from hotpipe.process.child import Child, Exit, OnLine
 from hotpipe.process.command import Command
 from hotpipe.process.journal import Journal
+from hotpipe.process.terminal import Terminal, Terminals, Window
 
 _STANDARD_ERROR = 2
 _LOOK_AGAIN_S = 0.005
@@ -34,6 +35,7 @@ class Running(Protocol):
 
     pid: int
     cookie: str
+    terminal: Terminal | None
 
     @property
     def exit(self) -> Exit | None: ...
@@ -61,13 +63,15 @@ class Processes(Protocol):
 class System:
     """The real thing: Linux; other POSIX systems without the subreaper and the cookie."""
 
-    def __init__(self, folder: str | None = None) -> None:
-        """`folder` is where a journal is kept of what is spawned: see `journal`."""
+    def __init__(self, folder: str | None = None, terminals: Terminals | None = None) -> None:
+        """`folder` is where a journal is kept of what is spawned: see `journal`. Without `terminals` all children write
+        to pipes."""
         if os.name != "posix":
             raise HotpipeError("hotpipe needs a POSIX system", hint="on Windows, run it inside WSL 2")
         self._children: dict[int, Child] = {}
         self._prefix = f"{os.getpid()}.{os.urandom(6).hex()}."
         self._count = 0
+        self._terminals = terminals
         self._everyone = kin.Everyone(self._prefix)
         self._journal = Journal(folder, self._prefix) if folder is not None else None
         _close_on_exec()
@@ -75,11 +79,18 @@ class System:
 
     def spawn(self, command: Command) -> Child:
         self._count += 1
-        child = Child(command, f"{self._prefix}{self._count};")
+        child = Child(command, f"{self._prefix}{self._count};", self._terminals)
         self._children[child.pid] = child
         if self._journal is not None:
             self._journal.spawned(child.pid)
         return child
+
+    def resize(self, window: Window) -> None:
+        """The user's terminal is of this size now, and so are those of all children."""
+        if self._terminals is not None:
+            self._terminals.window = window
+        for child in self._children.values():
+            child.resize(window)
 
     async def stop(self, child: Running, with_signal: str, grace_s: float) -> bool:
         """The ladder: the child's own signal and `grace_s`, then SIGKILL."""

@@ -10,7 +10,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
@@ -27,6 +27,7 @@ from hotpipe.process.command import Command, environment
 from hotpipe.process.system import Processes, Running
 from hotpipe.server import lifecycle, notify, ready, words
 from hotpipe.server.commands import Commands
+from hotpipe.server.console import Console, Place
 from hotpipe.server.cutover import Cutover
 from hotpipe.server.drain import drained
 from hotpipe.server.notify import NotifySocket
@@ -43,7 +44,7 @@ _HOLDS = "hotpipe holds its port: hand it on with {fd}, or leave listen out"
 _HINT = 'if it cannot run beside another one, set strategy = "stop-start"'
 
 # All else in a server's table matters later, to a process that runs already as well.
-_STARTED_WITH = ("run", "cwd", "watchdog", "ready", "smoke")
+_STARTED_WITH = ("run", "cwd", "watchdog", "ready", "smoke", "tty")
 _HOOKS_AT_START = ("before_start", "after_ready")
 
 Tell = Callable[[lifecycle.Input], None]
@@ -60,6 +61,7 @@ class Setting:
     cutover: Cutover
     processes: Processes
     emit: Emit
+    console: Console = field(default_factory=lambda: Console(""))
 
     @property
     def known(self) -> lifecycle.Server:
@@ -128,6 +130,7 @@ class Process:
         self._draining = anyio.CancelScope()
         self._resting = anyio.CancelScope()
         self._said: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._prompts: set[str] = set()  # at which it has waited
         self._signs: Signs
         self._tasks: TaskGroup | None = None  # while its main process lives
 
@@ -170,6 +173,7 @@ class Process:
             outcome = lifecycle.NotSpawned(self._number, f"{error.message}{f' ({error.hint})' if error.hint else ''}")
         except OSError as error:  # no descriptors left, say
             outcome = lifecycle.NotSpawned(self._number, f"it cannot be started: {error.strerror}")
+        self._setting.console.close(self._number)
         self._setting.cutover.release(self._number, rescuers)
         self._tell(outcome)
 
@@ -177,6 +181,7 @@ class Process:
         if fault := await self._before_start():
             return lifecycle.NotSpawned(self._number, fault)
         child = self._spawn(notified)
+        self._setting.console.open(Place(self._number, child.pid, child.terminal))
         await self._live(child, notified)
         return self._ended(child)
 
@@ -197,8 +202,11 @@ class Process:
                 self._setting.project.path(server.cwd),
                 environment(server.env, self._environment(notified)),
                 tuple(member.fileno() for member in members),
+                "all" if server.tty else "nothing",
             )
         )
+        if child.terminal is not None:
+            child.terminal.on_prompt = self._say_prompt
         self._signs.main_pid = child.pid
         self._tell(lifecycle.Spawned(self._number, child.pid))
         return child
@@ -331,6 +339,13 @@ class Process:
         self._said.append(text)
         self._signs.hear(text)
         self._setting.output(self._generation.number)(stream, text)
+
+    def _say_prompt(self, prompt: str) -> None:
+        name = self._setting.name
+        if prompt not in self._prompts:
+            message, hint = f"{name} waits for input: {prompt}", f"`hotpipe attach {name}` to answer"
+            self._setting.emit(Warned(code="server.prompt", message=message, hint=hint))
+        self._prompts.add(prompt)
 
     def _heed(self, message: notify.Message) -> None:
         self._signs.heed(message)

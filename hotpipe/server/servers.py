@@ -10,10 +10,11 @@ from anyio.abc import TaskGroup
 
 from hotpipe.config.file import Project
 from hotpipe.config.model import nearest
-from hotpipe.errors import UsageError
+from hotpipe.errors import HotpipeError, UsageError
 from hotpipe.events import Address, Emit
 from hotpipe.process.system import Processes
 from hotpipe.server import opening
+from hotpipe.server.console import Attachment, Console
 from hotpipe.server.cutover import Cutover
 from hotpipe.server.generation import Setting
 from hotpipe.server.loop import ServerLoop, Tree
@@ -33,6 +34,7 @@ class Servers:
         self._tasks: TaskGroup | None = None
         self._last: dict[str, int] = {}  # generation of those that have left
         self._leaving: list[ServerLoop] = []
+        self._consoles: dict[str, Console] = {}
         self._loops = {name: self._loop(name) for name in opened.cutovers}
 
     @property
@@ -64,15 +66,30 @@ class Servers:
                 if server.trigger != before.server[name].trigger:
                     self._loops[name].watch(self._touches(name))
 
+    @property
+    def last(self) -> Mapping[str, int]:
+        """The number of the last generation of each server."""
+        return {name: loop.last for name, loop in self._loops.items()}
+
     def restart(self, names: Collection[str]) -> tuple[str, ...]:
         """Those, or all; raises UsageError where there is no such server."""
         for name in names:
-            if name not in self._loops:
-                raise UsageError(f"there is no server {name!r} here{nearest(name, self._loops)}")
+            self._known(name)
         chosen = tuple(names) or tuple(self._loops)
         for name in chosen:
             self._loops[name].restart()
         return chosen
+
+    def attach(self, name: str) -> Attachment:
+        """To the terminal of that one; raises HotpipeError where that cannot be."""
+        self._known(name)
+        if not self._project.config.server[name].tty:
+            raise HotpipeError(f"{name} has no terminal", hint=f"tty = false under [server.{name}] says so")
+        return self._consoles[name].attach()
+
+    def _known(self, name: str) -> None:
+        if name not in self._loops:
+            raise UsageError(f"there is no server {name!r} here{nearest(name, self._loops)}")
 
     def changed(self, paths: Collection[str], tree: str) -> None:
         """Watched files were written, and `tree` is on disk now."""
@@ -106,6 +123,8 @@ class Servers:
         if loop in self._leaving:
             self._leaving.remove(loop)
             self._opened.leave(cutover)
+        if loop.name not in self._loops:
+            self._consoles.pop(loop.name).end()
 
     def _loop(self, name: str) -> ServerLoop:
         namesakes = (loop.last for loop in self._leaving if loop.name == name)
@@ -114,7 +133,8 @@ class Servers:
 
     def _setting(self, name: str) -> Setting:
         server, cutover = self._project.config.server[name], self._opened.cutovers[name]
-        return Setting(self._project, name, server, cutover, self._processes, self._emit)
+        console = self._consoles.setdefault(name, Console(name))
+        return Setting(self._project, name, server, cutover, self._processes, self._emit, console)
 
     def _touches(self, name: str) -> Touches:
         trigger = self._project.config.triggers()[name]

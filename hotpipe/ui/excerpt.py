@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from hotpipe.escapes import plain, visible
 from hotpipe.ui import words
 
 HEAD_LINES = 200
@@ -12,25 +13,12 @@ HEAD_CHARACTERS = 100_000
 TAIL_LINES = 2_000
 TAIL_CHARACTERS = 1_000_000
 
-# ECMA-48: control sequences, control strings (a title, a link), and the escapes of two characters. None runs over the
-# next ESC, so that a line full of beginnings costs no more than its length.
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b[ -/]*[0-~]?"
-)
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _NO_CHARACTERS = re.compile(r"[\ud800-\udfff\ufffe\uffff]")  # XML 1.0, section 2.2, has no place for them
-
-
-def visible(line: str) -> str:
-    """What a progress bar has left of its line, colours included."""
-    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def readable(line: str) -> str:
     """One line of text without escape sequences and control characters, valid in UTF-8 and in XML 1.0."""
-    text = _CONTROLS.sub("", _ESCAPES.sub("", visible(line)))
+    text = plain(visible(line)).replace("\n", "")
     return _NO_CHARACTERS.sub("\ufffd", text)
 
 

@@ -32,6 +32,10 @@ class Screen(Protocol):
         meanwhile: that is what SIGHUP is for."""
         ...
 
+    def leave(self) -> None:
+        """The terminal is as it was, at once: before the process ends without a way back."""
+        ...
+
 
 def write(text: str, gives_up: threading.Event) -> None:
     """Never stuck in write(2): a thread that is could not be left behind, and hotpipe would never end."""

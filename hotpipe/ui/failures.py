@@ -36,7 +36,7 @@ def _block(stage: StageView, style: Style) -> Iterator[str]:
     told = words.problems(stage)
     rest = f" {style.paint(f'({told})', 'dim')}" if told else ""
     yield f"{style.paint(f'── {stage.name}:', 'red')} {style.paint(stage.command, 'bold')}{rest}"
-    lines = map(words.said, words.output(stage))
+    lines = map(style.said, words.output(stage))
     places = Places(stage.findings)
     links = style.links
     yield from (links.within(line, places) for line in lines) if links and places else lines
@@ -75,5 +75,5 @@ def _list(run: RunView, firsts: list[tuple[StageView, StageFinding]], style: Sty
         of = f"{style.paint(stage.name, 'dim')} " if several else ""
         code = f"{finding.code} " if finding.code else ""
         at = f"{style.place(finding)} " if finding.path else ""
-        message = words.said(finding.message)
+        message = style.said(finding.message)
         yield f"{of}{at}{code}{message if len(message) <= _WIDEST else f'{message[:_WIDEST]}...'}"

@@ -111,7 +111,7 @@ class Plain:
             case StageStarted() if event.kept and self._style.verbose:
                 yield self._style.paint(f"  {event.stage} goes on: what has changed does not concern it", "dim")
             case StageOutput() if self._style.verbose:
-                yield f"  {self._style.paint(f'{event.stage} │', 'dim')} {words.said(event.text)}"
+                yield f"  {self._style.paint(f'{event.stage} │', 'dim')} {self._style.said(event.text)}"
             case StageFinished():
                 yield from self._runs.stage(event)
             case ServerDiscarded():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hotpipe.events import AnyEvent, ServerFailed, ServerLive, ServerOutput, ServerVerified
 from hotpipe.ui import words
+from hotpipe.ui.pages import page
 from hotpipe.ui.style import Style
 from hotpipe.ui.view import RunView, ServerView, View
 
@@ -66,7 +67,7 @@ class ServerLines:
             held.add(event.text)
             return
         held.shown += 1
-        yield f"{bar} {words.said(event.text)}"
+        yield f"{bar} {self._style.said(event.text)}"
 
     def _whose(self, event: ServerOutput) -> str:
         """The server's name, with the generation where more than one of it is alive."""
@@ -111,7 +112,7 @@ class ServerLines:
         bar = self._style.paint(f"{server} │", "blue")
         if held.lost:
             yield f"{bar} ({words.count(held.lost, 'earlier line')} not shown)"
-        yield from (f"{bar} {words.said(text)}" for text in held.lines)
+        yield from (f"{bar} {self._style.said(text)}" for text in held.lines)
 
     def already_serving(self, run: RunView) -> str:
         same = [s.name for s in self._view.servers.values() if s.generation and s.verified and s.tree == run.tree]
@@ -134,4 +135,4 @@ def _generations(events: Sequence[AnyEvent], kind: type[ServerLive] | type[Serve
 
 def _where(server: ServerView) -> str:
     """The addresses of a server, as a terminal makes them links."""
-    return ", ".join(words.page(socket) or socket.addr for socket in server.sockets)
+    return ", ".join(page(socket) or socket.addr for socket in server.sockets)

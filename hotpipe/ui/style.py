@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hotpipe.escapes import plain, visible
 from hotpipe.events import StageFinding
 from hotpipe.ui import words
 from hotpipe.ui.links import Links
@@ -24,6 +25,10 @@ class Style:
         if not self.unicode:
             text = text.translate(_ASCII)
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.colour and text else text
+
+    def said(self, text: str) -> str:
+        """A program's line, without escape sequences where no colours are wanted."""
+        return words.said(text) if self.colour or self.links else plain(visible(text))
 
     def place(self, finding: StageFinding) -> str:
         """Where a finding is, to be clicked on."""

@@ -1,27 +1,19 @@
 """How the plain face says things: durations, counts, how a stage ended. Pure."""
 
-import re
 import signal
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from hotpipe.events import Address, ServerDraining, ServerStarting, ServerStatus, ServerStopped, StageFinding, Stamp
+from hotpipe.escapes import colours_only, visible
+from hotpipe.events import ServerDraining, ServerStarting, ServerStatus, ServerStopped, StageFinding, Stamp
 from hotpipe.ui.view import StageView
 
 _MOST_PATHS = 3
-_WEB = re.compile(r"(https?)\d*")
-
-
-def page(socket: Address) -> str | None:
-    """Where a browser finds what is behind a socket; None: its name says of no web server."""
-    scheme = _WEB.fullmatch(socket.name)
-    return f"{scheme[1]}://{socket.addr}" if scheme else None
 
 
 def said(text: str) -> str:
-    """A program's line: what a progress bar left of it, and no colour of it on the next one."""
-    text = text.rpartition("\r")[2]
-    return f"{text}\x1b[0m" if "\x1b[" in text else text
+    """A program's line: what a progress bar has left of it, and of its colours none on the next one."""
+    return colours_only(visible(text))
 
 
 def outcome(stage: StageView, run: int) -> str:

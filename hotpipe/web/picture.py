@@ -9,6 +9,7 @@ import msgspec
 
 from hotpipe.events import Address, StageFinding, Warned
 from hotpipe.ui import words
+from hotpipe.ui.pages import page
 from hotpipe.ui.view import GenerationView, RunView, ServerView, StageView, View
 
 State = Literal["starting", "checking", "green", "red", "changed", "paused", "serving", "waiting", "ending"]
@@ -209,7 +210,7 @@ def _server(server: ServerView) -> Server:
 
 
 def _socket(address: Address) -> Socket:
-    return Socket(address.name, address.addr, words.page(address) or "")
+    return Socket(address.name, address.addr, page(address) or "")
 
 
 def _generation(one: GenerationView) -> Generation:

@@ -1,0 +1,62 @@
+"""What is proposed for a project: stages, servers, and why. Nothing here is a configuration yet."""
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class StageDraft:
+    """A stage. `because` says what it was seen by; one that is `missing` something is written commented out.
+
+    `options` are further lines, commented out: what somebody may want to turn on.
+    """
+
+    name: str
+    run: str
+    because: str
+    inputs: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = "."
+    cache: bool = True
+    options: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDraft:
+    """A server. `port` is the one to listen on, `takes_socket` whether it is hotpipe that listens; `log` is what it
+    prints when it can serve. `notes` are lines of comment."""
+
+    name: str
+    run: str
+    because: str
+    port: int = 8000
+    takes_socket: bool = True
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = "."
+    inputs: tuple[str, ...] = ()
+    needs: tuple[str, ...] | None = None
+    is_built: bool = False
+    log: str = ""
+    notes: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """All that is proposed: each server is a choice, the best first. `ignore` are lines for `[watch]`, `unseen` what
+    was looked for in vain."""
+
+    stages: tuple[StageDraft, ...] = ()
+    servers: tuple[tuple[ServerDraft, ...], ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def __add__(self, other: "Draft") -> "Draft":
+        return Draft(self.stages + other.stages, self.servers + other.servers, self.ignore + other.ignore)
+
+    def active(self) -> tuple[StageDraft, ...]:
+        """The stages that can run."""
+        return tuple(stage for stage in self.stages if not stage.missing)
+
+    def choose(self, chosen: tuple[ServerDraft, ...]) -> "Draft":
+        """With one server for each choice."""
+        return replace(self, servers=tuple((server,) for server in chosen))
