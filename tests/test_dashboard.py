@@ -2,26 +2,17 @@
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE_S, Hotpipe, Start, free_port
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-Browser, Page, expect = playwright.Browser, playwright.Page, playwright.expect
 PATIENCE_MS = PATIENCE_S * 1000
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 STAGE = """
 [stage.words]
 run = "cat page.txt; grep -q good page.txt || { echo 'page.txt:1:3: error: no good word'; exit 1; }"
@@ -69,14 +60,6 @@ class Dashboard:
 
     def waits_for_run(self, number: int) -> None:
         expect(self.page.locator("#detail")).to_contain_text(f"run {number} ", timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
