@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe import __version__
-from hotpipe.bus import FOR_ALL, Bus, Inbox
+from hotpipe.bus import FOR_ALL, NO_OUTPUT, Bus, Inbox
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.config.model import Config
@@ -163,17 +163,17 @@ class _Place:
 
 async def _run(job: Job, place: _Place) -> int:
     bus = Bus()
-    verdicts = bus.subscribe()
+    verdicts = bus.subscribe(NO_OUTPUT)
     session = _Session(job, place, bus)
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
-        faces.start_soon(record, session.history, bus.subscribe())
+        faces.start_soon(record, session.history, bus.subscribe(NO_OUTPUT))
         if job.role is not None:
             faces.start_soon(logs.keep, job.project.root, bus.subscribe(FOR_ALL), bus.emit)
         if place.page is not None:
             faces.start_soon(session.dashboard(place.page).run, bus.subscribe())
         if place.upward is not None:
-            faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe())
+            faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe(NO_OUTPUT))
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
