@@ -121,7 +121,7 @@ class RunView:
 
     def stage(self, name: str) -> StageView:
         """The stage of that name, from its first mention on."""
-        return self.stages.setdefault(name, StageView(name))
+        return self.stages.get(name) or self.stages.setdefault(name, StageView(name))
 
     def failures(self) -> list[StageView]:
         """The stages that make the run red."""
@@ -267,7 +267,7 @@ class View:
 
     def server(self, name: str) -> ServerView:
         """The server of that name, from its first mention on."""
-        return self.servers.setdefault(name, ServerView(name))
+        return self.servers.get(name) or self.servers.setdefault(name, ServerView(name))
 
     def is_current(self) -> bool:
         """Whether the last run is over, and on what is on disk."""
