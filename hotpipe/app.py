@@ -73,7 +73,8 @@ class Job:
     `as_found`: green counts only for the tree that was found; what a stage that mutates has mended was not right.
     `changed` are the paths that count as changed, relative to the root and as from `os.fsdecode`: a stage none of whose
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
-    absolute; empty: nothing is remembered, and nothing that was is believed.
+    absolute; empty: nothing is remembered, and nothing that was is believed. `notify`: somebody is told who looks
+    elsewhere, as the configuration wants it.
     """
 
     project: Project
@@ -86,6 +87,7 @@ class Job:
     as_found: bool = False
     changed: tuple[str, ...] | None = None
     cache: str = CACHE
+    notify: bool = False
 
     def check(self, config: Config, path: str) -> None:
         """Raises UsageError where the configuration gives it nothing to do."""
@@ -144,6 +146,8 @@ async def _run(job: Job, place: _Place) -> int:
         faces.start_soon(record, session.history, bus.subscribe())
         if place.upward is not None:
             faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe())
+        if job.notify:
+            faces.start_soon(session.notify, bus.subscribe())
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
@@ -356,6 +360,15 @@ class _Session:
                 self.stop(0)
             async for batch in inbox.batches():
                 face.render(batch)  # for the reports that it writes
+
+    async def notify(self, inbox: Inbox) -> None:
+        """Tell somebody who looks elsewhere."""
+        from hotpipe.ui.notices import Notices
+        from hotpipe.ui.notify import Around, tell
+
+        root = self.job.project.root
+        around = Around(lambda: self._config.notify, self.processes, root, os.environ)
+        await tell(around, Notices(os.path.basename(root)), inbox)
 
     def stop(self, exit_code: int) -> None:
         """Tell both halves to end, in order; the first exit code counts."""
