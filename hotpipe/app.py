@@ -86,6 +86,7 @@ class Job:
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
     absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard.
     `ttys`: the user looks at a terminal, and so children get one to write to.
+    `notify`: somebody is told who looks elsewhere, as the configuration wants it.
     """
 
     project: Project
@@ -100,6 +101,7 @@ class Job:
     cache: str = CACHE
     web: bool = False
     ttys: bool = False
+    notify: bool = False
 
     def check(self, config: Config, path: str) -> None:
         """Raises UsageError where the configuration gives it nothing to do, or what it needs is not installed."""
@@ -174,6 +176,8 @@ async def _run(job: Job, place: _Place) -> int:
             faces.start_soon(session.dashboard(place.page).run, bus.subscribe())
         if place.upward is not None:
             faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe(NO_OUTPUT))
+        if job.notify:
+            faces.start_soon(session.notify, bus.subscribe(NO_OUTPUT))
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
@@ -459,6 +463,15 @@ class _Session:
                 self.stop(0)
             async for batch in inbox.batches():
                 face.render(batch)  # for the reports that it writes
+
+    async def notify(self, inbox: Inbox) -> None:
+        """Tell somebody who looks elsewhere."""
+        from hotpipe.ui.notices import Notices
+        from hotpipe.ui.notify import Around, tell
+
+        root = self.job.project.root
+        around = Around(lambda: self._config.notify, self.processes, root, os.environ)
+        await tell(around, Notices(os.path.basename(root)), inbox)
 
     def stop(self, exit_code: int) -> None:
         """Tell both halves to end, in order; the first exit code counts."""
