@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotpipe.ui.escapes import colours_only, plain, visible
+from hotpipe.escapes import colours_only, plain, visible
 
 LINK = "\x1b]8;;https://x/y\x1b\\here\x1b]8;;\x1b\\"
 HARMLESS = re.compile(

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from hotpipe.escapes import plain, visible
 from hotpipe.ui import words
-from hotpipe.ui.escapes import plain, visible
 
 HEAD_LINES = 200
 HEAD_CHARACTERS = 100_000

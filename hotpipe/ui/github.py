@@ -18,9 +18,9 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hotpipe.escapes import visible
 from hotpipe.events import AnyEvent, RunFinished, StageFinished, StageOutput, Stamped, Warned
 from hotpipe.ui.annotations import Places, annotations, command
-from hotpipe.ui.escapes import visible
 from hotpipe.ui.excerpt import readable
 from hotpipe.ui.face import Face
 from hotpipe.ui.plain import Plain, Style

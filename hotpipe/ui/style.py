@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from hotpipe.escapes import plain, visible
 from hotpipe.events import StageFinding
 from hotpipe.ui import words
-from hotpipe.ui.escapes import plain, visible
 from hotpipe.ui.links import Links
 
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "↻": "~", "·": "-", "▶": ">", "│": "|", "─": "-", "●": "*", "…": "."})

@@ -5,8 +5,8 @@ import signal
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from hotpipe.escapes import colours_only, visible
 from hotpipe.events import Address, ServerDraining, ServerStarting, ServerStatus, ServerStopped, StageFinding, Stamp
-from hotpipe.ui.escapes import colours_only, visible
 from hotpipe.ui.view import StageView
 
 _MOST_PATHS = 3
