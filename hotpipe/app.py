@@ -181,7 +181,7 @@ async def _run(job: Job, place: _Place) -> int:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
-                if job.ttys:
+                if job.ttys and not isinstance(job.face, Screen):  # who has the terminal to itself hears of that itself
                     tasks.start_soon(session.follow_window)
                 tasks.start_soon(session.judge, verdicts)
                 await session.open_control(tasks)
@@ -329,6 +329,9 @@ class _Session:
         sockets = (socket for sockets in self._servers.addresses.values() for socket in sockets)
         return next((address for socket in sockets if (address := page(socket))), None)
 
+    def resized(self) -> None:
+        self.processes.resize(_window())
+
     def quit(self) -> None:
         self._told_to_end(signal.SIGINT)
 
@@ -390,10 +393,10 @@ class _Session:
                 self._told_to_end(number)
 
     async def follow_window(self) -> None:
-        """The children's terminals are as large as the user's."""
+        """Say when the terminal has another size."""
         with anyio.open_signal_receiver(signal.SIGWINCH) as received:
             async for _ in received:
-                self.processes.resize(_window())
+                self.resized()
 
     def _told_to_end(self, number: int) -> None:
         if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
