@@ -4,6 +4,7 @@ Each is a process of its own, from its start to its end, beside a hotpipe that i
 """
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -45,14 +46,23 @@ def main() -> None:
             run(folder, "wait", "--live")
             nothing = statistics.median(took_ms([sys.executable, "-c", "pass"], folder) for _ in range(times))
             print(f"{'python -c pass':24} {nothing:6.0f} ms")
+            print(f"{'':24} {'median':>9} {'most':>9} {'processor time':>16}")
             for verb in VERBS:
-                report(verb, [took_ms([*HOTPIPE, *verb.split()], folder) for _ in range(times)])
+                before = cpu_ms()
+                took = [took_ms([*HOTPIPE, *verb.split()], folder) for _ in range(times)]
+                report(verb, took, (cpu_ms() - before) / times)
         finally:
             run(folder, "stop")
 
 
-def report(verb: str, took: list[float]) -> None:
-    print(f"hotpipe {verb:16} {statistics.median(took):6.0f} ms  (at most {max(took):.0f})")
+def report(verb: str, took: list[float], cpu: float) -> None:
+    print(f"{'hotpipe ' + verb:24} {statistics.median(took):6.0f} ms {max(took):6.0f} ms {cpu:13.0f} ms")
+
+
+def cpu_ms() -> float:
+    """Of all children that have ended; wall time says nothing on busy cores."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1e3
 
 
 def took_ms(command: list[str], folder: str) -> float:
