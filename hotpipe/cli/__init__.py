@@ -1,5 +1,6 @@
 """The command line: one module a verb, and the error boundary around them all."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -127,7 +128,8 @@ def _forget_old_crashes(folder: str) -> None:
     """Their names sort by time."""
     crashes = sorted(name for name in os.listdir(folder) if name.startswith("crash-"))
     for name in crashes[:-_MOST_CRASHES]:
-        os.unlink(os.path.join(folder, name))
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(folder, name))
 
 
 def _root() -> str:
