@@ -197,11 +197,11 @@ KINDS = {
     ),
     "node on a port of its own": Kind(
         {
-            "package.json": '{"scripts": {"start": "node server.js", "test": "node --test"}, "main": "server.js"}',
+            "package.json": '{"scripts": {"start": "node server.js"}}',
             "server.js": NODE.replace("WHERE", "PORT"),
             "it.test.js": 'require("node:test")("it", () => {});\n',
         },
-        ("node", "npm"),
+        ("node",),
         "server.js",
         "node server.js",
         own_port=True,
@@ -209,7 +209,7 @@ KINDS = {
     ),
     "node on the socket": Kind(
         {"package.json": '{"main": "server.js"}', "server.js": NODE.replace("WHERE", "{ fd: 3 }")},
-        ("node", "npm"),
+        ("node",),
         "server.js",
         "node server.js",
         stages=("check",),
@@ -249,6 +249,9 @@ if shutil.which("go"):  # no part of what CI must have
     )
 
 
+STAND_INS = {"npm": "echo"}  # what a script of package.json does is not what is tested
+
+
 def made(folder: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -261,7 +264,7 @@ def installed(folder: Path, programs: tuple[str, ...]) -> str:
     folder.mkdir()
     for name in programs:
         beside = BIN / name
-        found = str(beside) if beside.exists() else shutil.which(name)
+        found = str(beside) if beside.exists() else shutil.which(name) or STAND_INS.get(name)
         if found is None:
             pytest.skip(f"no {name}")
         (folder / name).write_text(f'#!/bin/sh\nexec {found} "$@"\n')

@@ -170,7 +170,8 @@ class _Package:
         named.append(str(self.manifest.get("main", "")))
         usual = [f"{name}.{end}" for name in _USUAL for end in ("js", "mjs", "cjs", "ts", "mts")]
         known = [file.removeprefix("./") for file in (*named, *usual)]
-        return [file for file in dict.fromkeys(known) if _SERVES.search(self.project.text(file))]
+        plain = (file for file in dict.fromkeys(known) if re.fullmatch(r"[\w./-]+", file))
+        return [file for file in plain if _SERVES.search(self.project.text(file))]
 
     def _of_file(self, files: list[str], script: str) -> Iterator[ServerDraft]:
         for file in files[:1]:
