@@ -377,6 +377,7 @@ def test_a_configuration_in_pyproject_gets_no_second_one(tmp_path: Path) -> None
     assert done.returncode == 2
     assert f"the configuration is [tool.hotpipe] in {tmp_path}/pyproject.toml" in done.stderr
     assert os.listdir(tmp_path) == ["pyproject.toml"]
+    assert "[server.web]" in hotpipe(tmp_path, "init", "--print").stdout
 
 
 def test_print_writes_nothing_and_nothing_else_to_standard_output(tmp_path: Path) -> None:
@@ -418,6 +419,9 @@ def test_a_folder_that_is_a_project_itself_is_its_own_root(tmp_path: Path) -> No
     assert "for the whole repository instead: hotpipe init .." in done.stdout
     done = hotpipe(tmp_path / "backend", "init", "--yes", "..")
     assert f"wrote {tmp_path}/hotpipe.toml" in done.stdout
+    assert done.stdout.endswith("next: hotpipe watch\n")
+    done = hotpipe(tmp_path / "backend", "init", "--yes", "../frontend")
+    assert done.stdout.endswith("next: cd ../frontend && hotpipe watch\n")
 
 
 def test_git_ignores_what_hotpipe_leaves_behind_and_each_line_is_there_once(tmp_path: Path) -> None:
