@@ -100,9 +100,7 @@ class _Package:
                 yield from self._node_tests()
         if "build" in self.scripts and not self._serves_a_build():
             stage = self._stage("build", "build")
-            yield replace(
-                stage, missing=stage.missing or "not for each save; `cache = false`, if a server needs its files"
-            )
+            yield replace(stage, missing=stage.missing or "not needed on each save")
         elif "build" in self.scripts:
             yield replace(self._stage("build", "build"), cache=False)
 
