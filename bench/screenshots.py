@@ -2,7 +2,8 @@
 
     python bench/screenshots.py [FOLDER]
 
-needs the extras `web` and `dev`, and a chromium. FOLDER is docs/images unless given; SCENES=red,many takes these, WHOLE=1 all of the page.
+needs the extras `web` and `dev`, and a chromium. FOLDER is docs/images unless given; SCENES=red,many takes
+these scenes, WHOLE=1 all of the page.
 """
 
 import os

@@ -204,6 +204,7 @@ class _Session:
         self.bus = bus
         self._instance = place.instance
         self._page = place.page
+        self._dashboard: Dashboard | None = None
         self._terminals = Terminals(_window(), bus.emit) if job.ttys else None
         folder = os.path.join(job.project.root, FOLDER) if place.instance is not None else None
         self.processes = System(folder, self._terminals)
@@ -306,7 +307,9 @@ class _Session:
     def dashboard(self, page: "Page") -> "Dashboard":
         from hotpipe.web.dashboard import Around, Dashboard
 
-        return Dashboard(page, Around(self.history, self, self.bus.emit))
+        around = Around(self.job.project.root, self.history, self, self.bus.emit)
+        self._dashboard = Dashboard(page, around, self._config.web.origins)
+        return self._dashboard
 
     # What faces and the control socket may ask: hotpipe.actions.
 
@@ -379,8 +382,10 @@ class _Session:
         self.upward.know(tuple(self._servers.addresses))
         if self._gate is not None:
             self._gate.reconfigure(project, project.config.triggers() if self.job.touch else {})
-        if self._page is not None and project.config.web != self._config.web:
-            message, hint = "the dashboard stays as it is", "[web] has changed: start hotpipe again"
+        if self._dashboard is not None:
+            self._dashboard.name(project.config.web.origins)
+        if self._page is not None and project.config.web.listen != self._config.web.listen:
+            message, hint = "the dashboard stays as it is", "[web] listen has changed: start hotpipe again"
             self.bus.emit(Warned(code="web.unchanged", message=message, hint=hint))
 
     async def obey_signals(self) -> None:

@@ -329,6 +329,27 @@ class TestButtons:
         assert client.post("/api/pause").status == 409
 
 
+class TestBadge:
+    """Its own rules: tests/test_badge.py. Here: that it is there, behind the same Host."""
+
+    def test_any_page_may_load_the_script_and_ours_alone_the_stream(self, tmp_path: Path, start: Start) -> None:
+        server = SERVER + 'listen = ["http::0"]\nready = { after = "10ms" }\n'
+        hotpipe = start(write(tmp_path / "served", CONFIG + server), "watch", "--web")
+        client = client_of(hotpipe)
+        own = f"http://{hotpipe.until('server.live')['sockets'][0]['addr']}"
+        script = client.get("/hotpipe.js", Sec_Fetch_Site="cross-site", Origin="http://evil.test", **{TOKEN: None})
+        assert script.status == 200
+        assert script.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert client.get("/hotpipe.js", Host="evil.test").status == 421
+        assert client.get("/badge/events", Origin="http://evil.test").status == 403
+        with closing(client.connected()) as connection:
+            connection.request("GET", "/badge/events", headers={"Origin": own, "Sec-Fetch-Site": "same-site"})
+            answer = connection.getresponse()
+            assert answer.status == 200
+            assert answer.getheader("Access-Control-Allow-Origin") == own
+            assert answer.readline() == b"event: hello\n"
+
+
 class TestStream:
     def test_it_begins_with_the_whole_picture(self, client: Client, watching: Hotpipe) -> None:
         watching.until("run.finished", status="green")

@@ -6,24 +6,29 @@ Invariant: whatever goes wrong here is a warning, and costs hotpipe nothing but 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from hotpipe.actions import Actions
 from hotpipe.bus import Inbox
-from hotpipe.events import AnyEvent, Emit, Stamped, Started, Warned, WatchReady, WebReady
+from hotpipe.events import AnyEvent, Emit, Output, Stamped, Started, Warned, WatchReady, WebReady
 from hotpipe.history import History
 from hotpipe.web.board import Board
 from hotpipe.web.opening import Opened
+
+if TYPE_CHECKING:  # start-up time
+    from hotpipe.web.badge import Badge
 
 _LAST_S = 1.0  # for the farewell to open pages
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What the dashboard is shown, and whom it asks."""
+    """What the dashboard is shown, and whom it asks; `root` is the project's."""
 
+    root: str
     history: History
     actions: Actions
     emit: Emit
@@ -32,10 +37,13 @@ class Around:
 class Dashboard:
     """One dashboard; `run` it in a task until its inbox is closed."""
 
-    def __init__(self, opened: Opened, around: Around) -> None:
+    def __init__(self, opened: Opened, around: Around, origins: tuple[str, ...]) -> None:
         self._opened = opened
         self._around = around
+        self._origins = origins
         self._board = Board()
+        self._badge: Badge | None = None  # not loaded yet
+        self._early: list[Stamped] = []  # what it is to be told then
         self._begins = anyio.Event()
         self._over = anyio.Event()
         self._is_broken = False
@@ -57,6 +65,7 @@ class Dashboard:
             return
         try:
             self._board.take(batch)
+            self._tell_badge(batch)
         except Exception as error:  # noqa: BLE001 - see above
             self._is_broken = True
             self._end()
@@ -69,18 +78,36 @@ class Dashboard:
         try:
             await self._answer()
         except Exception as error:  # noqa: BLE001
+            self._is_broken = True
             self._failed(error)
 
     async def _answer(self) -> None:
         in_thread, around = anyio.to_thread.run_sync, self._around
         self._board.know(await in_thread(around.history.medians))
         serving = await in_thread(_loaded)
-        app = serving.guarded(serving.Shown(self._board, around.history, around.actions, self._failed), self._opened)
+        self._badge = badge = serving.badge(around.root, self._origins)
+        self._tell_badge(self._early)
+        shown = serving.Shown(self._board, around.history, around.actions, badge, self._failed)
+        app = serving.guarded(shown, self._opened)
         around.emit(WebReady(url=self._opened.url))
         await serving.serve(app, self._opened, self._over)
 
+    def name(self, origins: tuple[str, ...]) -> None:
+        """What `[web] origins` says now."""
+        self._origins = origins
+        if self._badge is not None:
+            self._badge.name(origins)
+
+    def _tell_badge(self, batch: Sequence[Stamped]) -> None:
+        if self._badge is not None:
+            self._badge.take(batch)
+        else:
+            self._early += [stamped for stamped in batch if not isinstance(stamped.event, Output)]
+
     def _end(self) -> None:
         self._board.close()
+        if self._badge is not None:
+            self._badge.close()
         self._over.set()
 
     def _failed(self, error: Exception) -> None:

@@ -5,6 +5,9 @@ Invariant: however many connect, hotpipe keeps its descriptors: beyond `MOST_CON
 
 import contextlib
 import logging
+import os
+import shutil
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +18,15 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hotpipe.actions import Actions
+from hotpipe.editor import choose
 from hotpipe.history import History
+from hotpipe.process import detached
+from hotpipe.web.badge import Badge
 from hotpipe.web.board import Board
+from hotpipe.web.desk import Desk
 from hotpipe.web.guard import Gatekeeper, Guard
 from hotpipe.web.opening import Opened
+from hotpipe.web.origins import Origins
 from hotpipe.web.routes import application
 from hotpipe.web.streaming import Streams
 
@@ -56,13 +64,22 @@ class Shown:
     board: Board
     history: History
     actions: Actions
+    badge: Badge
     failed: Callable[[Exception], None]
+
+
+def badge(root: str, origins: tuple[str, ...]) -> Badge:
+    """What pages of the project's own servers are told, and of these other `origins`."""
+    editor = choose(os.environ, shutil.which)
+    return Badge(Origins(socket.gethostname(), origins), Desk(root, editor, detached.start))
 
 
 def guarded(shown: Shown, opened: Opened) -> ASGIApp:
     """All that the dashboard answers, and the guard in front of it."""
     gatekeeper = Gatekeeper(opened.listening.getsockname()[1], opened.token)
-    return Guard(application(shown.actions, Streams(shown.board), shown.history), gatekeeper, shown.failed)
+    return Guard(
+        application(shown.actions, Streams(shown.board), shown.history, shown.badge.routes), gatekeeper, shown.failed
+    )
 
 
 async def serve(app: ASGIApp, opened: Opened, over: Event) -> None:

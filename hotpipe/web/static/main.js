@@ -93,11 +93,9 @@ setInterval(() => {
   servers.tick();
 }, TICK_MS);
 
-let stream = null;
 function open() {
-  found();
-  stream = new Stream(heard, state);
-  stream.run();
+  if (found()) new Stream(heard, state).run();
+  else state("unknown");
 }
 addEventListener("hashchange", () => { if (!isOpen) open(); else found(); });
 state("connecting");
