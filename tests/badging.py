@@ -57,6 +57,8 @@ class Served:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._server.serve([self._socket]))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(asyncio.sleep(0.1))  # transports are closed by callbacks of their own
         self._loop.close()
 
     def call(self, function: Any, *arguments: Any) -> None:
@@ -191,6 +193,7 @@ class Site:
     def __init__(self) -> None:
         self.pages: dict[str, tuple[dict[str, str], str]] = {}
         self.asked: list[str] = []
+        self.gates: dict[str, threading.Event] = {}  # who asks for these waits
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -209,6 +212,8 @@ class Site:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0]
         self.asked.append(path)
+        if path in self.gates:
+            self.gates[path].wait(PATIENCE_S)
         headers, body = self.pages.get(path, ({"status": "404"}, ""))
         content = body.encode()
         request.send_response(int(headers.get("status", "200")))

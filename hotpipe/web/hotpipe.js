@@ -110,9 +110,10 @@
     }
   }
 
-  // How long ago this page was asked for, in ms.
+  // How long ago this page was asked for, in ms; a cache does not say.
   function age() {
     const [entry] = performance.getEntriesByType("navigation");
+    if (entry && entry.transferSize === 0) return Infinity;
     return performance.now() - (entry ? entry.requestStart : 0);
   }
 
@@ -323,10 +324,10 @@
   // Where it is dropped, the nearest corner is its own.
   function drag(down) {
     let moved = false;
+    pill.setPointerCapture(down.pointerId); // it is not as quick as the hand
     const move = (event) => {
       moved = moved || Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) > 8;
       if (!moved) return;
-      pill.setPointerCapture(down.pointerId);
       const x = event.clientX < innerWidth / 2 ? "left" : "right";
       corner = (event.clientY < innerHeight / 2 ? "top-" : "bottom-") + x;
       draw();
