@@ -167,14 +167,22 @@ class Listener:
         return "", {}
 
     def until(self, kind: str, **fields: object) -> dict[str, Any]:
+        """The next message of that kind with these fields; a dictionary stands for some of its own."""
         while True:
             told, message = self.next()
             assert told, f"no {kind} with {fields}"
-            if told == kind and all(message[key] == value for key, value in fields.items()):
+            if told == kind and _has(message, fields):
                 return message
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _has(message: dict[str, Any], fields: dict[str, Any]) -> bool:
+    return all(
+        _has(message[key] or {}, value) if isinstance(value, dict) else message.get(key, ...) == value
+        for key, value in fields.items()
+    )
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> http.client.HTTPResponse:

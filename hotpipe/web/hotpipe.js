@@ -23,7 +23,7 @@
   const base = new URL(".", new URL(address, document.baseURI)).href;
   const MARKS = { good: "✓", busy: "●", bad: "✗", calm: "‖", gone: "○" };
   const CORNERS = ["bottom-right", "bottom-left", "top-right", "top-left"];
-  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 15000, PATIENCE = 5000;
+  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 5000, PATIENCE = 5000;
 
   // What is kept for this tab, where the page may keep anything.
   const memory = {
@@ -430,9 +430,9 @@
     draw();
   });
   document.addEventListener("DOMContentLoaded", draw);
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && !stream && link !== "blocked") connect();
-  });
+  const look = () => document.hidden || stream || link === "blocked" || connect();
+  document.addEventListener("visibilitychange", look);
+  window.addEventListener("focus", look);
   // A page that is put aside must not hold a connection; when it comes back, it may be an old one.
   window.addEventListener("pagehide", close);
   window.addEventListener("pageshow", (event) => event.persisted && connect());
