@@ -1,42 +1,19 @@
 """The badge in a real browser, in pages as users have them."""
 
-import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from badging import PATIENCE_S, Site, Told
+from looking import OPENS, Tab, browser, colour, lives, mark, open_tab, panel, shows, wait_for  # noqa: F401 - fixtures
 
 from hotpipe.events import ConfigRejected, ServerFailed, ServerStarting
 from hotpipe.web.origins import Origins
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("there is no chromium", allow_module_level=True)
-
 pytestmark = pytest.mark.timeout(180)
-_QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-_KEEPS = ["--disable-back-forward-cache"]  # Playwright's, and no user's
-# The badge's root is closed, to pages; a test must see what a user sees.
-_OPEN = """
-const attach = Element.prototype.attachShadow;
-Element.prototype.attachShadow = function (options) { return attach.call(this, { ...options, mode: "open" }); };
-"""
 CLOSED = "document.querySelector('[data-hotpipe]').shadowRoot === null"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_QUIET), ignore_default_args=_KEEPS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -44,6 +21,12 @@ def site() -> Iterator[Site]:
     running = Site()
     yield running
     running.close()
+
+
+@pytest.fixture
+def tab(open_tab: Tab, site: Site) -> Tab:  # noqa: F811
+    """Opens the site's page."""
+    return lambda wait="gen 1": open_tab(site.url, wait)
 
 
 @pytest.fixture
@@ -72,55 +55,6 @@ def html(
     return f"<!doctype html><html><head>{head}<title>t</title></head><body><h1>hello</h1>{body}{script}</body></html>"
 
 
-Tab = Callable[..., Any]
-
-
-@pytest.fixture
-def tab(browser: Any, site: Site) -> Iterator[Tab]:
-    """Opens pages, each in a window of its own; what they log as errors fails the test."""
-    contexts, errors = [], []
-
-    def opened(path: str = "/", wait: str = "gen 1", **options: Any) -> Any:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE_S * 1000)
-        page = context.new_page()
-        page.add_init_script(_OPEN)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(site.url + path)
-        if wait:
-            shows(page, wait)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-def shows(page: Any, text: str) -> None:
-    """Wait until the badge says that."""
-    page.locator(".pill", has_text=text).wait_for()
-
-
-def panel(page: Any) -> str:
-    page.locator(".pill").click()
-    return str(page.locator(".panel").inner_text())
-
-
-def mark(page: Any) -> None:
-    """A variable that lives for as long as the page does."""
-    page.evaluate("window.alive = true")
-
-
-def lives(page: Any) -> bool:
-    return bool(page.evaluate("window.alive === true"))
-
-
-def colour(page: Any) -> str:
-    return str(page.evaluate("getComputedStyle(document.querySelector('h1')).color"))
-
-
 # What it says.
 
 
@@ -141,16 +75,6 @@ def test_it_says_that_checks_are_running_and_what_they_have_found(told: Told, ta
     assert "lint failed: 2 findings" in text
     page.locator(".panel li button").click()
     wait_for(lambda: told.opened == [("edit", f"{tmp_path}/app.py:12:2")])
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """What no browser tells."""
-    ticks = threading.Event()
-    for _ in range(PATIENCE_S * 20):
-        if condition():
-            return
-        ticks.wait(0.05)
-    assert condition()
 
 
 def test_it_says_that_a_generation_boots_and_that_it_failed(told: Told, site: Site, tab: Tab) -> None:
@@ -262,7 +186,9 @@ def test_where_it_is_to_be_quiet_it_shows_what_is_wrong_alone(told: Told, site: 
 
 
 def test_the_page_cannot_see_into_it_nor_style_it_nor_find_it_among_its_globals(
-    told: Told, site: Site, browser: Any
+    told: Told,
+    site: Site,
+    browser: Any,  # noqa: F811
 ) -> None:
     head = "<style>* { display: none !important }</style><script>window.known = Object.keys(window)</script>"
     site.pages["/"] = ({}, html(told, head=head))
@@ -594,7 +520,7 @@ def test_eight_tabs_of_one_browser_are_all_told(told: Told, site: Site, tab: Tab
     first = tab()
     pages = [first, *(first.context.new_page() for _ in range(7))]
     for page in pages[1:]:
-        page.add_init_script(_OPEN)
+        page.add_init_script(OPENS)
         page.goto(site.url)
         shows(page, "gen 1")
     told.save(2, "app.py")
