@@ -128,7 +128,6 @@ class RunLines:
             yield from self._told_cached(run)
         took = words.duration(event.took_ms)
         if event.status == "green":
-            self._in_full.clear()
             verdict = f"{self._style.paint('✓ green', 'green')} in {took}"
             yield f"{verdict}{self._spared(run)}{self._remarks(run)}{self._servers.already_serving(run)}"
             return
