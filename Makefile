@@ -14,8 +14,9 @@ CANDIDATES := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.14 python3.
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
+# exec, so that a SIGTERM reaches hotpipe; and Ctrl-C (130) is not an error that make should tell.
 watch: $(INSTALLED) ## run hotpipe on examples/hello: http://127.0.0.1:8000
-	@exec $(BIN)/hotpipe watch
+	@exec $(BIN)/python -c 'import sys; from hotpipe import cli; sys.argv = ["hotpipe", "watch"]; sys.exit(cli.run() % 130)'
 
 test: $(INSTALLED) ## run the whole test suite, and the example's
 	$(BIN)/pytest --numprocesses auto --dist loadfile

@@ -56,7 +56,7 @@ def test_it_says_what_the_loop_says(root: Path) -> None:
 
 
 def test_it_loads_no_loop(root: Path) -> None:
-    code = "import sys; from hotpipe import cli; sys.argv[1:] = ['check', '-q']; cli._bounded(); "
+    code = "import sys; from hotpipe import cli; sys.argv[1:] = ['check', '-q']; cli.run(); "
     code += "print({'anyio', 'asyncio', 'psutil', 'hotpipe.app'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment(), capture_output=True, check=True)
     assert done.stdout.splitlines()[-1] == b"set()"

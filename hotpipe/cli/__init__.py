@@ -67,10 +67,11 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with the code that docs/design.md lists."""
     gc.disable()  # what is loaded stays: to look through it again and again is a fifth of a start. app.run enables it
-    sys.exit(_bounded())
+    sys.exit(run())
 
 
-def _bounded() -> int:
+def run() -> int:
+    """Run the command line and return the exit code."""
     try:
         result = cli.main(standalone_mode=False)
     except click.ClickException as error:

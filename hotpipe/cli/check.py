@@ -44,6 +44,7 @@ class _Asked:
         part = _only(project, self.stages) if self.stages else _all_needed(project)
         if not part.config.stage:
             raise UsageError(f"{project.file} has no stage to run", hint='write [stage.test] with run = "pytest"')
+        report.expect(part)
         return report.unwatched(_to_the_end(part) if self.keep_going else part)
 
     def run(self, part: Project, face: Face, changed: tuple[str, ...] | None, cache: str = CACHE) -> int:

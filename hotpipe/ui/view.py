@@ -95,6 +95,10 @@ class StageView:
         # What an attempt found that was followed by another one does not count.
         del self.findings[: max(0, self.found - event.findings)]
 
+    def digest(self) -> int:
+        """What tells one failure from another."""
+        return hash((self.command, self.status, self.exit_code, self.lost, *self.output))
+
     def has_failed(self) -> bool:
         return self.status in _FAILED
 
