@@ -183,6 +183,49 @@ class TestLinks:
         assert anchors(page) == {"servername-a-b", "why-not-x", "why-not-x-1"}
 
 
+class TestReadme:
+    """Its figures are those that docs/ measured."""
+
+    TEXT = (ROOT / "README.md").read_text()
+
+    def test_it_counts_what_was_blessed_or_lost(self) -> None:
+        measured = {tool: verdicts for tool, *verdicts in rows("stale_green") if len(verdicts) == 11}
+        tools, counts = table(self.TEXT[self.TEXT.index("| hotpipe | wireit") :])[:3:2]
+        for tool, count in zip(tools, counts, strict=True):
+            wrong, right = map(measured[tool].count, ("WRONG", "right"))
+            assert count == f"{wrong} of {wrong + right}", tool
+
+    def test_no_request_failed_and_the_longest_took_so_long(self) -> None:
+        assert "0 of 1,947,832" in self.TEXT
+        assert "0 of 1,947,832" in (DOCS / "restart.md").read_text()
+        _, _, ours, _, stopped, _, reloaded = next(row for row in rows("restart") if row[0] == "uvicorn")
+        assert f"| {ours} ms; {reloaded} ms with `uvicorn --reload`, {stopped} ms stopped, then started |" in self.TEXT
+
+    def test_a_save_is_noticed_after_so_long(self) -> None:
+        assert "| 4.7 ms (" in self.TEXT
+        assert "its stage started after 4.7 ms" in (DOCS / "design.md").read_text()
+
+    @pytest.mark.parametrize("column, digits", [(2, 2), (3, 1)], ids=["warm", "edit"])
+    def test_a_real_project_takes_so_long(self, column: int, digits: int) -> None:
+        took = {row[0]: float(row[column].split()[0]) for row in rows("project")[2:] if row[column] != "–"}
+        ours, hook = took["hotpipe check"], took["pre-commit run --all-files"]
+        shell = took["sh -c 'ruff && mypy && pytest'"]
+        assert f"| {ours:.{digits}f} s; {shell:.1f} s in a shell, {hook:.1f} s with pre-commit |" in self.TEXT
+
+    def test_it_is_read_in_a_few_minutes(self) -> None:
+        assert self.TEXT.count("\n") < 150
+
+
+def rows(page: str) -> list[list[str]]:
+    """Of all tables of a page."""
+    return table((DOCS / f"{page}.md").read_text())
+
+
+def table(text: str) -> list[list[str]]:
+    """Row by row, cell by cell."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
 @pytest.mark.parametrize("file", reference.WRITTEN, ids=named)
 def test_what_is_read_off_the_code_is_current(file: Path) -> None:
     assert file.read_text() == reference.WRITTEN[file](), GENERATED
