@@ -27,7 +27,7 @@ ready = {{ after = "50ms" }}
 SERVE = 'i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo "request $i"; done; echo served; exec sleep 1000\n'
 STUBBORN = "trap '' TERM; echo served; while :; do sleep 1; done\n"
 GOOD, BAD = "x = 1\n", "\nx = BAD\n"
-MODES = "stty -a | tr ' ;' '\\n\\n' | grep -x -e icanon -e echo -e isig -e -icanon -e -echo | tr '\\n' '/'"
+MODES = "stty -a | tr ' ;' '\\n\\n' | grep -x -e icanon -e echo -e isig -e ixon | tr '\\n' '/'"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def is_as_it_was(tmux: Tmux) -> None:  # noqa: F811
     """The normal screen, the cursor, and modes in which a shell can be used."""
     tmux.when(lambda _: tmux.told("#{alternate_on} #{cursor_flag}") == "0 1", "left")
     tmux.run(f"clear; {MODES}")
-    tmux.until("isig/icanon/echo/")
+    tmux.until("ixon/isig/icanon/echo/")
 
 
 def status(project: Path) -> str:
