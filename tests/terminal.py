@@ -15,7 +15,9 @@ from running import HOTPIPE, PATIENCE_S, environment, is_alive, offspring
 
 _LOOK_S = 0.05
 COMMAND = " ".join(HOTPIPE)
-needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux")
+needs_tmux = pytest.mark.skipif(
+    None in {shutil.which("tmux"), shutil.which("dash")}, reason="there is no tmux, or no dash to run in it"
+)
 
 
 class Tmux:
@@ -23,7 +25,8 @@ class Tmux:
 
     def __init__(self, folder: Path) -> None:
         self._socket = f"hotpipe-{os.getpid()}-{time.monotonic_ns()}"
-        shell = ("env", "PS1=$ ", "LC_ALL=C.UTF-8", "bash", "--norc", "--noprofile", "-i")
+        # Not bash, which mends the modes that a program leaves behind.
+        shell = ("env", "PS1=$ ", "LC_ALL=C.UTF-8", "dash", "-i")
         self._tmux("-f", os.devnull, "new-session", "-d", "-x", "100", "-y", "30", "-c", str(folder), *shell)
         self._tmux("set-option", "-g", "history-limit", "5000")
         self.pid = int(self.told("#{pane_pid}"))
