@@ -23,7 +23,7 @@ GREEN = '[stage.one]\nrun = "echo first"\n[stage.two]\nrun = "echo second"\n'
 RED = '[stage.one]\nrun = "echo the reason; exit 3"\n[stage.two]\nrun = "touch two"\n'
 SERVER = '[server.web]\nrun = "serve"\n'
 
-NEEDING_NONE = ("init", "listen", "doctor")
+NEEDING_NONE = ("init", "listen", "completion", "doctor")
 ARGUMENTS = {"hook": "hook install", "why": "why x"}
 OF_A_PROJECT = tuple(verb for verb in VERBS if verb not in NEEDING_NONE)
 COMMANDS = tuple(ARGUMENTS.get(verb, verb) for verb in OF_A_PROJECT)

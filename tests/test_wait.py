@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from gating import MakeTap, project
 from running import PATIENCE_S, Hotpipe, Start
 from verbs import begin, ended, verb
 
+from hotpipe import trigger
 from hotpipe.control import Request, links
-from hotpipe.waiting import Shared
+from hotpipe.control.standing import Standing
+from hotpipe.events import AnyEvent, RunFinished, RunStarted, RunStatus, ServerFailed, ServerStarting
+from hotpipe.gate.verdict import Verdict
+from hotpipe.waiting import Shared, Waiting
 
 STAGE = '[stage.a]\nrun = "cat word; grep -q good word"\ninputs = ["word"]\n'
 PAGE = Path(__file__).parent / "projects/page.py"
@@ -333,3 +338,50 @@ def page(address: str) -> str:
     with urllib.request.urlopen(f"http://{address}", timeout=PATIENCE_S) as answer:
         text: str = answer.read().decode()
         return text.split(" ", 1)[1]
+
+
+class Heedful:
+    """A gate whose verdict is an old one until it has heeded what it was told."""
+
+    verdict: Verdict | None = Verdict("green", 1)
+
+    async def heard(self) -> None:
+        self.verdict = Verdict("red", 2)
+
+
+def folded(*events: AnyEvent) -> Standing:
+    standing = Standing({"web": ()})
+    for event in events:
+        standing.apply(event, "2026-01-02T03:04:05.000Z")
+    return standing
+
+
+def ran(run: int, status: RunStatus) -> list[AnyEvent]:
+    return [RunStarted(run=run, tree="T", changed=()), RunFinished(run=run, status=status, took_ms=1.0)]
+
+
+@pytest.mark.anyio
+async def test_what_the_gate_has_not_heeded_yet_counts() -> None:
+    gate: Any = Heedful()
+    waiting = Waiting(folded(*ran(1, "green"), *ran(2, "red")), gate, anyio.lowlevel.checkpoint)
+    waiting.begin()
+    answer = await waiting.answer(Request(verb="wait", timeout_s=PATIENCE_S), {})
+    assert (answer.reached, answer.why) == (False, ("run 2 is red",))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "tree, at, is_over",
+    [("T", "2026-01-02T03:04:04Z", True), ("U", "2026-01-02T03:04:04Z", False), ("T", "2026-01-02T03:04:06Z", False)],
+    ids=["of what the trigger names", "of another tree", "before it was touched again"],
+)
+async def test_only_a_failure_of_what_the_trigger_names_now_ends_a_wait(
+    tmp_path: Path, tree: str, at: str, is_over: bool
+) -> None:
+    path = str(tmp_path / ".trigger")
+    trigger.write(path, trigger.Record(tree=tree, at=at))
+    starting = ServerStarting(server="web", generation=1, pid=1, tree="T")
+    failed = ServerFailed(server="web", generation=1, reason="ill", serving=None)
+    waiting = Waiting(folded(starting, failed), None, anyio.lowlevel.checkpoint)
+    answer = await waiting.answer(Request(verb="wait", until="served", timeout_s=0.2), {"web": path})
+    assert (answer.reached, answer.timed_out) == (False, not is_over)
