@@ -401,12 +401,29 @@ class TestStream:
                 stream = client.stream()
                 next(stream.__enter__())
                 opened.append(stream)
-            assert client.get("/api/stream").status == 503
+            assert self.status(client) == 503
             opened.pop().__exit__(None, None, None)
             again(lambda: client.stream().__enter__())
         finally:
             for stream in opened:
                 stream.__exit__(None, None, None)
+
+    def status(self, client: Client) -> int:
+        """Of one more, whose end nobody awaits."""
+        with closing(client.connected()) as connection:
+            connection.request("GET", "/api/stream", headers={TOKEN: client.token})
+            return connection.getresponse().status
+
+    def test_they_end_in_order(self, client: Client, watching: Hotpipe) -> None:
+        watching.until("run.finished")
+        with socket.create_connection(("127.0.0.1", client.port), PATIENCE_S) as connected:
+            request = f"GET /api/stream HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n{TOKEN}: {client.token}\r\n\r\n"
+            connected.sendall(request.encode())
+            told = connected.recv(65_536)
+            watching.interrupt()
+            while part := connected.recv(65_536):
+                told += part
+        assert told.endswith(b"0\r\n\r\n")  # the last chunk: RFC 9112, 7.1
 
     def test_hotpipe_ends_although_streams_are_open_and_nobody_reads_them(
         self, client: Client, watching: Hotpipe
