@@ -4,18 +4,20 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+INSTALLED_DOCS := .venv/.installed-docs
 HELLO := examples/hello
 
 # A python3 that is too old is no reason to give up, but a PYTHON that somebody chose is never replaced.
 CANDIDATES := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.14 python3.13 python3.12 python3.11,$(PYTHON))
 
-.PHONY: help watch test lint bench clean
+.PHONY: help watch test lint docs bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
+# exec, so that a SIGTERM reaches hotpipe; and Ctrl-C (130) is not an error that make should tell.
 watch: $(INSTALLED) ## run hotpipe on examples/hello: http://127.0.0.1:8000
-	@exec $(BIN)/hotpipe watch
+	@exec $(BIN)/python -c 'import sys; from hotpipe import cli; sys.argv = ["hotpipe", "watch"]; sys.exit(cli.run() % 130)'
 
 test: $(INSTALLED) ## run the whole test suite, and the example's
 	$(BIN)/pytest --numprocesses auto --dist loadfile
@@ -27,6 +29,10 @@ lint: $(INSTALLED) ## check style, types and layers
 	$(BIN)/mypy hotpipe
 	$(BIN)/mypy $(HELLO)
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED_DOCS) ## write the reference pages, and make build/docs/index.html of docs/; a dead link is an error
+	$(BIN)/python docs/reference.py
+	$(BIN)/sphinx-build --nitpicky --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 
 bench: $(INSTALLED) ## measure: from save to stage, trees of 100,000 files, the gate, and a hundred restarts of each server under load
 	$(BIN)/python bench/save_latency.py
@@ -59,4 +65,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	"$$python" -m venv --clear .venv
 	@echo 'Installing hotpipe and its tools into .venv'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,web]' --constraint constraints.txt
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	@echo 'Installing what makes the documentation into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]' --constraint constraints.txt
 	@touch $@

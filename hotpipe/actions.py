@@ -30,6 +30,10 @@ class Actions(Protocol):
         """The address of the dashboard where it runs, with what lets its buttons act; else that of a server's page."""
         ...
 
+    def resized(self) -> None:
+        """The terminal has another size, and so have those of the children; said by a face that has it to itself."""
+        ...
+
     def quit(self) -> None:
         """End hotpipe, as Ctrl-C does; a second time kills at once."""
         ...

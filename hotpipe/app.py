@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hotpipe import __version__
-from hotpipe.bus import FOR_ALL, Bus, Inbox
+from hotpipe.bus import FOR_ALL, NO_OUTPUT, Bus, Inbox
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.config.model import Config
@@ -86,6 +86,7 @@ class Job:
     inputs is among them is skipped (none: all count). `cache` is the folder of the cache, relative to the root or
     absolute; empty: nothing is remembered, and nothing that was is believed. `web`: with the dashboard.
     `ttys`: the user looks at a terminal, and so children get one to write to.
+    `notify`: somebody is told who looks elsewhere, as the configuration wants it.
     """
 
     project: Project
@@ -100,6 +101,7 @@ class Job:
     cache: str = CACHE
     web: bool = False
     ttys: bool = False
+    notify: bool = False
 
     def check(self, config: Config, path: str) -> None:
         """Raises UsageError where the configuration gives it nothing to do, or what it needs is not installed."""
@@ -163,21 +165,23 @@ class _Place:
 
 async def _run(job: Job, place: _Place) -> int:
     bus = Bus()
-    verdicts = bus.subscribe()
+    verdicts = bus.subscribe(NO_OUTPUT)
     session = _Session(job, place, bus)
     async with anyio.create_task_group() as faces:
         faces.start_soon(session.show, bus.subscribe())
-        faces.start_soon(record, session.history, bus.subscribe())
+        faces.start_soon(record, session.history, bus.subscribe(NO_OUTPUT))
         if job.role is not None:
             faces.start_soon(logs.keep, job.project.root, bus.subscribe(FOR_ALL), bus.emit)
         if place.page is not None:
             faces.start_soon(session.dashboard(place.page).run, bus.subscribe())
         if place.upward is not None:
-            faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe())
+            faces.start_soon(systemd.speak, place.upward, session.upward, bus.subscribe(NO_OUTPUT))
+        if job.notify:
+            faces.start_soon(session.notify, bus.subscribe(NO_OUTPUT))
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(session.obey_signals)
-                if job.ttys:
+                if job.ttys and not isinstance(job.face, Screen):  # who has the terminal to itself hears of that itself
                     tasks.start_soon(session.follow_window)
                 tasks.start_soon(session.judge, verdicts)
                 await session.open_control(tasks)
@@ -328,6 +332,9 @@ class _Session:
         sockets = (socket for sockets in self._servers.addresses.values() for socket in sockets)
         return next((address for socket in sockets if (address := page(socket))), None)
 
+    def resized(self) -> None:
+        self.processes.resize(_window())
+
     def quit(self) -> None:
         self._told_to_end(signal.SIGINT)
 
@@ -391,10 +398,10 @@ class _Session:
                 self._told_to_end(number)
 
     async def follow_window(self) -> None:
-        """The children's terminals are as large as the user's."""
+        """Say when the terminal has another size."""
         with anyio.open_signal_receiver(signal.SIGWINCH) as received:
             async for _ in received:
-                self.processes.resize(_window())
+                self.resized()
 
     def _told_to_end(self, number: int) -> None:
         if number == signal.SIGQUIT or (self._stopping and time.monotonic() - self._told_at > _ECHO_S):
@@ -464,6 +471,15 @@ class _Session:
                 self.stop(0)
             async for batch in inbox.batches():
                 face.render(batch)  # for the reports that it writes
+
+    async def notify(self, inbox: Inbox) -> None:
+        """Tell somebody who looks elsewhere."""
+        from hotpipe.ui.notices import Notices
+        from hotpipe.ui.notify import Around, tell
+
+        root = self.job.project.root
+        around = Around(lambda: self._config.notify, self.processes, root, os.environ)
+        await tell(around, Notices(os.path.basename(root)), inbox)
 
     def stop(self, exit_code: int) -> None:
         """Tell both halves to end, in order; the first exit code counts."""

@@ -29,6 +29,10 @@ FOR_ALL = Room(200_000, 64_000_000)
 beside its text: 150 MB at the worst."""
 
 
+NO_OUTPUT = Room(0, 0)
+"""For a reader whom output does not concern: it gets none, and is not told."""
+
+
 class Inbox:
     """What one face has yet to show."""
 
@@ -43,13 +47,17 @@ class Inbox:
         self._arrived = anyio.Event()
 
     def put(self, stamped: Stamped) -> None:
-        """Take an event, or count it as lost."""
-        if isinstance(stamped.event, Output):
-            if self._outputs >= self._room.lines or self._characters >= self._room.characters:
-                self._lost += 1
-                return
-            self._outputs += 1
-            self._characters += len(stamped.event.text)
+        """Take an event."""
+        self._waiting.append(stamped)
+        self._arrived.set()
+
+    def put_output(self, stamped: Stamped, size: int) -> None:
+        """Take a line of so many characters, or count it as lost."""
+        if self._outputs >= self._room.lines or self._characters >= self._room.characters:
+            self._lost += 1
+            return
+        self._outputs += 1
+        self._characters += size
         self._waiting.append(stamped)
         self._arrived.set()
 
@@ -85,18 +93,27 @@ class Bus:
     def __init__(self) -> None:
         self._seq = 0
         self._inboxes: list[Inbox] = []
+        self._hearing: list[Inbox] = []  # those who get output as well
 
     def subscribe(self, room: Room = Room()) -> Inbox:  # noqa: B008 - it is frozen
         """An inbox that receives all events from now on."""
-        self._inboxes.append(Inbox(room))
-        return self._inboxes[-1]
+        inbox = Inbox(room)
+        self._inboxes.append(inbox)
+        if room != NO_OUTPUT:
+            self._hearing.append(inbox)
+        return inbox
 
     def emit(self, event: AnyEvent) -> None:
         """Give `event` to every face; returns at once."""
         self._seq += 1
         stamped = Stamped(stamp(self._seq), event)
-        for inbox in self._inboxes:
-            inbox.put(stamped)
+        if isinstance(event, Output):
+            size = len(event.text)
+            for inbox in self._hearing:
+                inbox.put_output(stamped, size)
+        else:
+            for inbox in self._inboxes:
+                inbox.put(stamped)
 
     def close(self) -> None:
         """The last event has been emitted."""

@@ -1,4 +1,4 @@
-"""What of a program's line may reach the user's terminal: text, colours and links. Pure.
+"""What of a program's line is text, and what may reach the user's terminal: colours and links. Pure.
 
 A program at a pty moves the cursor, sets titles and modes, switches to another screen; in the middle of a face any of
 that would wreck the terminal. Invariant: the time for a line is bounded by its length, whatever is in it.

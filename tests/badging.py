@@ -57,6 +57,8 @@ class Served:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._server.serve([self._socket]))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(asyncio.sleep(0.1))  # transports are closed by callbacks of their own
         self._loop.close()
 
     def call(self, function: Any, *arguments: Any) -> None:
@@ -165,14 +167,22 @@ class Listener:
         return "", {}
 
     def until(self, kind: str, **fields: object) -> dict[str, Any]:
+        """The next message of that kind with these fields; a dictionary stands for some of its own."""
         while True:
             told, message = self.next()
             assert told, f"no {kind} with {fields}"
-            if told == kind and all(message[key] == value for key, value in fields.items()):
+            if told == kind and _has(message, fields):
                 return message
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _has(message: dict[str, Any], fields: dict[str, Any]) -> bool:
+    return all(
+        _has(message[key] or {}, value) if isinstance(value, dict) else message.get(key, ...) == value
+        for key, value in fields.items()
+    )
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> http.client.HTTPResponse:
@@ -191,6 +201,7 @@ class Site:
     def __init__(self) -> None:
         self.pages: dict[str, tuple[dict[str, str], str]] = {}
         self.asked: list[str] = []
+        self.gates: dict[str, threading.Event] = {}  # who asks for these waits
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -209,6 +220,8 @@ class Site:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0]
         self.asked.append(path)
+        if path in self.gates:
+            self.gates[path].wait(PATIENCE_S)
         headers, body = self.pages.get(path, ({"status": "404"}, ""))
         content = body.encode()
         request.send_response(int(headers.get("status", "200")))

@@ -15,13 +15,15 @@ import pytest
 from answering import eventually
 from atterminal import AtTerminal, Started
 from running import HOTPIPE, PATIENCE_S, Start, environment, free_port
-from test_end_to_end import Terminal
+from test_end_to_end import Terminal as Tmux
 
 from hotpipe import control
 from hotpipe.control import listener, protocol
 from hotpipe.control.listener import Talk
 from hotpipe.control.protocol import Request
 from hotpipe.errors import HotpipeError
+from hotpipe.process.terminal import Terminal
+from hotpipe.server.console import Console, Place
 
 LEAVE = "\x1d"
 ATTACHED = "Ctrl-] leaves"
@@ -95,16 +97,16 @@ def status(folder: Path) -> dict[str, object]:
 
 def piped(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = (*HOTPIPE, "attach", *arguments)
-    return subprocess.run(
+    done = subprocess.run(
         command,
         check=False,
         cwd=folder,
         env=environment(),
-        input=text,
+        input=text.encode(),
         capture_output=True,
-        text=True,
         timeout=PATIENCE_S,
     )
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @pytest.fixture
@@ -152,9 +154,20 @@ class TestDebugging:
         assert "attached to web, generation 1" in done.stderr
         assert request.answered() == "answer 7"
 
-    def test_one_that_waits_at_its_start_is_preferred_to_the_one_that_serves(
-        self, project: Path, at_terminal: Started
-    ) -> None:
+    def test_the_newest_generation_is_the_place_unless_one_waits(self) -> None:
+        console, terminals = Console("web"), [Terminal(0) for _ in range(3)]
+        for number, each in enumerate(terminals):
+            console.open(Place(number, 100 + number, each))
+        assert console.place == Place(2, 102, terminals[2])
+        terminals[0].prompt = "(Pdb)"
+        assert console.attach().answer == protocol.Attached(server="web", generation=0, pid=100)
+        terminals[1].prompt = "(Pdb)"
+        assert console.place == Place(1, 101, terminals[1])
+        terminals[1].close()
+        console.close(0)
+        assert console.place == Place(2, 102, terminals[2])
+
+    def test_one_that_waits_while_it_boots_can_be_answered(self, project: Path, at_terminal: Started) -> None:
         code = "import os, time\nif os.environ['HOTPIPE_GENERATION'] == '1': breakpoint()\ntime.sleep(600)\n"
         (project / "server.py").write_text(code)
         (project / "hotpipe.toml").write_text(
@@ -181,7 +194,7 @@ class TestDebugging:
         (tmp_path / "hotpipe.toml").write_text(
             f'[server.web]\nrun = "uvicorn app:app --fd {{fd}}"\nlisten = ["http::{port}"]\n'
         )
-        with closing(Terminal(tmp_path)) as terminal:
+        with closing(Tmux(tmp_path)) as terminal:
             terminal.enter(f"{hotpipe} watch --plain &")
             terminal.until("● live")
             asking = Asking(port, "/")
@@ -286,6 +299,7 @@ class TestGenerations:
 
 class TestRefusals:
     def test_without_a_terminal(self, project: Path, start: Start) -> None:
+        (project / "server.py").write_text("import time; time.sleep(600)")
         start(project, "serve").until("server.live")
         done = piped(project, "")
         assert done.returncode == 1
@@ -293,6 +307,7 @@ class TestRefusals:
         assert "HOTPIPE_PTY" in done.stderr
 
     def test_where_the_configuration_wants_none(self, project: Path, at_terminal: Started) -> None:
+        (project / "server.py").write_text("import time; time.sleep(600)")
         with (project / "hotpipe.toml").open("a") as file:
             file.write("tty = false\n")
         at_terminal(project, "serve").until("● live")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from hotpipe.bus import MOST_OUTPUT, Bus, Inbox
+from hotpipe.bus import MOST_OUTPUT, NO_OUTPUT, Bus, Inbox
 from hotpipe.events import AnyEvent, RunStarted, ServerOutput, StageOutput, Stamped, Warned
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +27,15 @@ async def taken(inbox: Inbox) -> list[Stamped]:
 
 def events(stamped: list[Stamped]) -> list[AnyEvent]:
     return [each.event for each in stamped]
+
+
+async def test_whom_output_does_not_concern_gets_all_else() -> None:
+    hub = Bus()
+    inbox = hub.subscribe(NO_OUTPUT)
+    for event in (started(1), line("a"), started(2)):
+        hub.emit(event)
+    hub.close()
+    assert events(await taken(inbox)) == [started(1), started(2)]
 
 
 async def test_every_face_gets_every_event_in_order() -> None:

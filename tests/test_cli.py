@@ -23,7 +23,7 @@ GREEN = '[stage.one]\nrun = "echo first"\n[stage.two]\nrun = "echo second"\n'
 RED = '[stage.one]\nrun = "echo the reason; exit 3"\n[stage.two]\nrun = "touch two"\n'
 SERVER = '[server.web]\nrun = "serve"\n'
 
-NEEDING_NONE = ("init", "listen", "doctor")
+NEEDING_NONE = ("init", "listen", "completion", "doctor")
 ARGUMENTS = {"hook": "hook install", "why": "why x"}
 OF_A_PROJECT = tuple(verb for verb in VERBS if verb not in NEEDING_NONE)
 COMMANDS = tuple(ARGUMENTS.get(verb, verb) for verb in OF_A_PROJECT)
@@ -314,6 +314,14 @@ class TestDefects:
         assert log.parent == tmp_path / ".hotpipe/logs"
         assert log.read_text().startswith(f"hotpipe {__version__}, Python {sys.version.split()[0]}")
         assert "Traceback (most recent call last)" in log.read_text()
+
+    def test_only_the_last_ones_are_kept(self, hotpipe: Hotpipe, tmp_path: Path, environment: dict[str, str]) -> None:
+        old = {f".hotpipe/logs/crash-20250101T0000{second}Z-1.txt": "" for second in range(10, 40)}
+        plant(tmp_path, {"hotpipe.toml": GREEN, "broken/tomli_w.py": "", **old})
+        done = hotpipe("config", env={**environment, "PYTHONPATH": str(tmp_path / "broken")})
+        kept = sorted((tmp_path / ".hotpipe/logs").iterdir())
+        assert len(kept) == 20
+        assert str(kept[-1]) in done.stderr
 
     def test_where_it_cannot_be_written_it_is_printed(
         self, hotpipe: Hotpipe, tmp_path: Path, environment: dict[str, str]

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotpipe.config import file, model
+from hotpipe.config import schema as published
 from hotpipe.config.model import Config, Duration, Fault, Listen, Ready, Server, Size, parse
 from hotpipe.errors import ConfigError, UsageError
 
@@ -939,7 +940,7 @@ def fits(schema: dict[str, Any], value: object, root: dict[str, Any]) -> bool:
                 if key not in schema.get("properties", {})
             )
         ),
-        **dict.fromkeys(["title", "description", "default", "format", "$defs"], lambda _: True),
+        **dict.fromkeys(["$schema", "title", "description", "default", "examples", "format", "$defs"], lambda _: True),
     }
     return all(checks[keyword](said) for keyword, said in schema.items())
 
@@ -950,7 +951,7 @@ KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean"
 class TestSchema:
     @given(written)
     def test_it_accepts_what_parse_accepts(self, tables: dict[str, Any]) -> None:
-        schema = model.schema()
+        schema = published.schema()
         assert fits(schema, tables, schema)
         assert fits(schema, json.loads(json.dumps(model.to_tables(config(tables)))), schema)
 
@@ -981,19 +982,19 @@ class TestSchema:
         ],
     )
     def test_it_refuses_what_parse_refuses(self, tables: dict[str, Any]) -> None:
-        schema = model.schema()
+        schema = published.schema()
         assert faults(tables)
         assert not fits(schema, tables, schema)
 
     def test_it_shows_the_defaults(self) -> None:
-        watch = model.schema()["$defs"]["Watch"]["properties"]
+        watch = published.schema()["$defs"]["Watch"]["properties"]
         assert (watch["paths"]["default"], watch["settle"]["default"]) == ((".",), "5ms")
-        server = model.schema()["$defs"]["Server"]["properties"]
+        server = published.schema()["$defs"]["Server"]["properties"]
         assert [server[key]["default"] for key in ("ready", "probation", "restart")] == ["auto", "2s", "on-failure"]
 
     def test_the_repositorys_own_configuration_fits(self) -> None:
         here = Path(__file__).parent.parent / "hotpipe.toml"
-        schema = model.schema()
+        schema = published.schema()
         assert fits(schema, tomllib.loads(here.read_text()), schema)
         assert file.load(str(here), os.curdir).config.server["web"].socket_names() == ("http",)
 

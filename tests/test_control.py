@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 
 from hotpipe import instance
 from hotpipe.cli import restart, status, stop
-from hotpipe.control import Request, Restarting, Run, Server, Socket, Status, Stopping, ask
+from hotpipe.control import Request, Restarting, Run, Server, Socket, Status, Stopping, ask, listener
 from hotpipe.control.client import _connect
-from hotpipe.control.listener import serve
+from hotpipe.control.listener import _answers, serve
 from hotpipe.control.protocol import LARGEST, Answer, Failing, Failure, Finding
 from hotpipe.control.standing import Standing
 from hotpipe.errors import AlreadyRunning, ConfigError, HotpipeError, NotRunning, UsageError
@@ -410,6 +410,26 @@ class TestFile:
             os.unlink(path)
             Path(path).write_text("somebody else's")
         assert Path(path).read_text() == "somebody else's"
+
+    @pytest.mark.parametrize("removed", ["file", "folder"])
+    def test_is_made_again_where_it_is_removed(self, path: str, monkeypatch: pytest.MonkeyPatch, removed: str) -> None:
+        monkeypatch.setattr(listener, "HEAL_S", 0.02)
+        with serving(path):
+            os.unlink(path) if removed == "file" else shutil.rmtree(os.path.dirname(path))
+            until = time.monotonic() + PATIENCE_S
+            while not _answers(path):  # there, and listening
+                assert time.monotonic() < until
+            assert answer_to(path, b'{"verb":"status"}\n') == GOOD
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert not os.path.exists(path)
+
+    def test_a_project_that_is_removed_stays_so(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(listener, "HEAL_S", 0.02)
+        root = Path(path).parent.parent
+        with serving(path):
+            shutil.rmtree(root)
+            threading.Event().wait(0.3)
+            assert not root.exists()
 
     def test_a_stale_one_is_taken_over(self, path: str) -> None:
         with socket.socket(socket.AF_UNIX) as killed:

@@ -490,7 +490,7 @@ def is_painted(colour: int, text: str, terminal: Terminal) -> bool:
 # watchexec #874 #743, air PR 895: colours lost
 def test_in_a_terminal_there_are_colours_and_one_ctrl_c_stops_all(tmp_path: Path, terminal: Terminal) -> None:
     folder = project(tmp_path / "web", GOOD_PAGES + PAGE_SERVER, page_txt="good")
-    terminal.enter(f"cd {folder} && {' '.join(HOTPIPE)} watch")
+    terminal.enter(f"cd {folder} && {' '.join(HOTPIPE)} watch --plain")
     terminal.until("✓ green")
     served = pid_of(live_address(terminal.until("● live")))
     assert is_painted(GREEN, "✓ green", terminal)
@@ -520,7 +520,7 @@ def test_a_second_ctrl_c_kills_a_server_that_will_not_go(tmp_path: Path, termina
         stop_timeout = "1h"
     """
     folder = project(tmp_path / "web", config)
-    terminal.enter(f"cd {folder} && {' '.join(HOTPIPE)} watch")
+    terminal.enter(f"cd {folder} && {' '.join(HOTPIPE)} watch --plain")
     terminal.until("● live")
     stubborn = int((tmp_path / "pid").read_text())
     terminal.press("C-c")

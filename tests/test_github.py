@@ -102,7 +102,7 @@ class TestLog:
         )  # fmt: skip
         assert re.sub(r"\d\d:\d\d:\d\d", "HH:MM:SS", text).splitlines() == [
             "",
-            "▶ run 1 · HH:MM:SS",
+            "▶ check · HH:MM:SS",
             "  ✓ a             1.23 s",
             "::group::a",
             "from a",

@@ -251,6 +251,17 @@ class TestBesideOthers:
         assert "another project's already: hotpipe check --staged" in said
         assert file.read_text() == ours
 
+    def test_that_of_another_project_is_not_removed(self, guarded: Repository) -> None:
+        file = guarded.path / ".git/hooks/pre-commit"
+        (guarded.path / "web").mkdir()
+        (guarded.path / "web/hotpipe.toml").write_text(GOOD)
+        said = hook(guarded, "uninstall", "--config", "web/hotpipe.toml", code=2)
+        assert "another project's: hotpipe check --staged\n" in said
+        assert "hint: " in said
+        assert file.exists()
+        assert "removed" in hook(guarded, "uninstall")
+        assert not file.exists()
+
     def test_uninstalling_what_is_not_ours_removes_nothing(self, repository: Repository) -> None:
         repository.commit({"hotpipe.toml": GOOD})
         assert "nothing to remove" in hook(repository, "uninstall")

@@ -240,6 +240,16 @@ class TestFile:
         assert said(case(second, "a")) == "skipped : cancelled before it was over"
         assert second.findtext(".//system-out") == "half\nbye\n"
 
+    def test_what_was_not_begun_by_then_is_not_left_out(self, tmp_path: Path) -> None:
+        face = JUnit(Silent(), str(tmp_path / "r.xml"))
+        face.expect(("a", "b", "c"))
+        begins = StageStarted(run=1, stage="b", command="x")
+        face.render(stamped(begun(), *stage("a", "passed"), begins, Ending()))
+        root = valid((tmp_path / "r.xml").read_bytes())
+        assert [each.get("name") for each in root.iter("testcase")] == ["a", "b", "c", "hotpipe check"]
+        assert said(case(root, "b")) == "skipped : not finished when hotpipe was told to end"
+        assert said(case(root, "c")) == "skipped : not started when hotpipe was told to end"
+
     def test_one_that_cannot_be_written_is_a_warning_and_remembered(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         told = Silent()

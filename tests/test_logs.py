@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,21 @@ def test_fifty_thousand_lines_at_once_are_all_there_and_in_order(counting: Path,
     shown = logs(counting, "web", "-n", "all").stdout.splitlines()
     assert [line[:5] for line in shown if line.endswith("x")] == [f"{number:05d}" for number in range(50_000)]
     assert (counting / ".hotpipe/logs/server-web.log.1").exists()
+
+
+def test_the_output_of_a_daemon_is_bounded_as_well(counting: Path) -> None:
+    own = counting / ".hotpipe/logs/hotpipe.log"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"old\n" * (write.LARGEST // 4 + 1))
+    run = partial(subprocess.run, cwd=counting, env=environment(), check=True, timeout=PATIENCE_S, capture_output=True)
+    run([*HOTPIPE, "gate", "--daemon"])
+    run([*HOTPIPE, "wait"])
+    (counting / "word").write_text("second")
+    run([*HOTPIPE, "wait"])
+    run([*HOTPIPE, "stop"])
+    assert "run 2" in own.read_text()
+    assert own.stat().st_size < 10_000
+    assert own.with_name("hotpipe.log.1").read_text().startswith("old\n")
 
 
 class Following:

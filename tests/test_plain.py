@@ -12,6 +12,8 @@ from hotpipe.events import (
     ChangeDetected,
     ConfigRejected,
     ConfigReloaded,
+    GatePaused,
+    GateResumed,
     RunFinished,
     RunStarted,
     RunStatus,
@@ -33,6 +35,7 @@ from hotpipe.events import (
     StageStatus,
     Stamp,
     Stamped,
+    Started,
     TriggerTouched,
     Warned,
     WatchReady,
@@ -43,12 +46,14 @@ from hotpipe.ui.view import MOST_FINDINGS, MOST_LINES, View
 
 USUAL = Style()
 TREE, OTHER = "c33c87cf5a6e", "927d550d1b2c"
+STARTED = Started(version="1", pid=1, root="/p", role="watch", stages=(), servers=())
 STAMP = Stamp(seq=1, time="2026-01-02T03:04:05.678Z", mono=1.0)
 
 
 def shown(*events: AnyEvent, style: Style = USUAL, whole: bool = True) -> str:
     """What the face prints; the clock of whoever runs the tests is left out."""
     face = Plain(style)
+    face.render([Stamped(STAMP, STARTED)])
     batches = [[Stamped(STAMP, event) for event in events]] if whole else [[Stamped(STAMP, e)] for e in events]
     return re.sub(r"\d\d:\d\d:\d\d", "HH:MM:SS", "".join(map(face.render, batches)))
 
@@ -537,21 +542,64 @@ class TestKept:
         said = shown(*self.begun, self.goes_on, style=Style(verbose=True))
         assert said.endswith("  test goes on: what has changed does not concern it\n")
 
-    def test_a_failure_that_still_holds_is_shown_like_any_other(self) -> None:
-        why = "nothing that concerns it has changed since run 1"
-        again = [
-            StageOutput(run=2, stage="test", stream="stdout", text="the reason"),
-            StageFinished(run=2, stage="test", status="failed", exit_code=1, took_ms=0.0, why=why),
-        ]
-        said = shown(*red("the reason"), started(2, "README.md"), *again, finished("red", 2))
+    why = "nothing that concerns it has changed since run 1"
+
+    def again(self, *output: str, findings: int = 0) -> list[AnyEvent]:
+        """It still fails, as the gate tells it."""
+        lines = [StageOutput(run=2, stage="test", stream="stdout", text=line) for line in output]
+        end = {"status": "failed", "exit_code": 1, "took_ms": 0.0, "why": self.why, "findings": findings}
+        return [started(2, "README.md"), *lines, StageFinished(run=2, stage="test", **end)]
+
+    def test_a_failure_that_still_holds_is_not_shown_in_full_again(self) -> None:
+        said = shown(*red("the reason"), *self.again("the reason"), finished("red", 2))
         assert said.partition("▶ run 2")[2].splitlines()[1:] == [
-            f"  ✗ test                  exit status 1; {why}",
-            "",
-            "── test: run test",
-            "the reason",
-            "",
+            f"  ✗ test                  exit status 1; {self.why}",
+            "── test still fails, as shown above",
             "✗ red: test failed in 663 ms",
         ]
+
+    def test_it_says_where(self) -> None:
+        found = finding(3, "odd", run=2, stage="test")
+        began, *rest = self.again("the reason", findings=1)
+        said = shown(*red("the reason"), began, found, *rest, finished("red", 2))
+        assert "── test still fails: app.py:3:5 F401 odd\n" in said
+
+    def test_a_failure_beside_it_is_shown_in_full(self) -> None:
+        other = stage("lint", "failed", "another reason", code=1)
+        said = shown(*red("the reason"), *self.again("the reason"), *other, finished("red", 2)).partition("▶ run 2")[2]
+        assert "── lint: run lint\nanother reason\n\n── test still fails" in said
+        assert "the reason\n" not in said.replace("another reason\n", "")
+
+    @pytest.mark.parametrize("between", [[], [finished("superseded")], [*stage("test"), finished()]])
+    def test_one_that_was_not_shown_is(self, between: list[AnyEvent]) -> None:
+        first = red("the reason")[:-1]
+        said = shown(*first, *between, *self.again("the reason"), finished("red", 2))
+        assert "── test: run test\nthe reason\n\n" in said
+
+    def test_another_failure_of_that_stage_is_shown(self) -> None:
+        said = shown(*red("the reason"), *self.again("another one"), finished("red", 2))
+        assert "── test: run test\nanother one\n\n" in said
+
+    def test_one_that_was_run_again_is_shown_though_it_says_the_same(self) -> None:
+        again = [started(2, "app.py"), *red("the reason")[1:]]
+        assert shown(*red("the reason"), *again).count("── test: run test\nthe reason\n") == 2
+
+
+class TestWatching:
+    def test_another_set_is_told_as_what_is_watched_now(self) -> None:
+        another = WatchReady(dirs=2, files=3, took_ms=5.0)
+        said = shown(WatchReady(dirs=1, files=1, took_ms=4.0), another)
+        assert said == text("watching 1 file in 1 folder (4 ms)", "now watching 3 files in 2 folders (5 ms)")
+
+    def test_a_pause_says_the_way_out(self) -> None:
+        expected = text("paused: changes start no runs until `hotpipe resume`", "resumed")
+        assert shown(GatePaused(), GateResumed()) == expected
+
+    def test_who_checks_once_neither_watches_nor_counts(self) -> None:
+        events = [WatchReady(dirs=1, files=2, took_ms=4.0), started(), *stage("lint"), finished()]
+        said = Plain(USUAL).render([Stamped(STAMP, event) for event in events]).splitlines()
+        assert said[0] == "2 files in 1 folder (4 ms)"
+        assert said[2].startswith("▶ check · ")
 
 
 class TestConfiguration:

@@ -243,13 +243,15 @@ class TestTaps:
         assert await tap.next() == b""
 
     async def test_who_does_not_read_keeps_nobody_from_typing(self, place: Place) -> None:
-        child = place.spawn("exec sleep 60", "all")
-        began = time.monotonic()
+        child = place.spawn("stty raw; echo ready; exec sleep 60", "all")
+        ready = anyio.Event()
         with anyio.fail_after(PATIENCE_S):
-            await child.terminal.type(b"x" * 1_000_000)
-        assert time.monotonic() - began < PATIENCE_S
-        await place.system.stop(child, "KILL", 1)
-        child.close()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(child.hear, lambda *_: ready.set())
+                await ready.wait()
+                await child.terminal.type(b"x" * 1_000_000)
+                await place.system.stop(child, "KILL", 1)
+        assert not child.terminal.is_open
         await child.terminal.type(b"x")
 
 
@@ -333,3 +335,28 @@ def test_children_follow_the_window(tmp_path: Path, at_terminal: Started) -> Non
     serve.resize(20, 60)
     os.kill(serve.process.pid, signal.SIGWINCH)
     serve.until("columns=60, lines=20")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
+def test_nothing_waits_in_a_pager(tmp_path: Path, at_terminal: Started) -> None:
+    """git starts one at a terminal, and less(1) would wait for keys."""
+    (tmp_path / "a").write_text("".join(f"{number}\n" for number in range(1000)))
+    (tmp_path / "hotpipe.toml").write_text('[stage.diff]\nrun = "git diff --no-index /dev/null a"\n')
+    check = at_terminal(tmp_path, "check")
+    assert "999" in check.until("✗ red")
+    assert check.wait() == 1
+
+
+def test_a_word_in_colours_is_the_sign_that_it_is(tmp_path: Path, at_terminal: Started) -> None:
+    run = r"printf '\\033[1mLocal\\033[22m: \\033[36mready\\033[0m\\n'; sleep 600"
+    (tmp_path / "hotpipe.toml").write_text(f'[server.web]\nrun = "{run}"\nready = {{ log = "^Local: ready$" }}\n')
+    at_terminal(tmp_path, "serve").until("● live")
+
+
+def test_a_server_that_is_to_have_none_any_more_is_to_be_replaced(tmp_path: Path, at_terminal: Started) -> None:
+    config = '[server.web]\nrun = "sleep 600"\nready = { after = "1ms" }\n'
+    (tmp_path / "hotpipe.toml").write_text(config)
+    serve = at_terminal(tmp_path, "serve")
+    serve.until("● live")
+    (tmp_path / "hotpipe.toml").write_text(f"{config}tty = false\n")
+    serve.until("web goes on as it was started")

@@ -1,6 +1,7 @@
 """A check of which nothing has to run: it says what the loop would have said, and is no less careful."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from gating import Checked, check, project
-from running import HOTPIPE, environment
+from running import HOTPIPE, INTERRUPTED, PATIENCE_S, environment
 
 from hotpipe.config import file
 from hotpipe.config.file import Project
 from hotpipe.gate import state, straight
 from hotpipe.gate.cache import FOLDER
+from hotpipe.tree import index as remembered
 
 CONFIG = """
 [stage.lint]
@@ -56,7 +58,7 @@ def test_it_says_what_the_loop_says(root: Path) -> None:
 
 
 def test_it_loads_no_loop(root: Path) -> None:
-    code = "import sys; from hotpipe import cli; sys.argv[1:] = ['check', '-q']; cli._bounded(); "
+    code = "import sys; from hotpipe import cli; sys.argv[1:] = ['check', '-q']; cli.run(); "
     code += "print({'anyio', 'asyncio', 'psutil', 'hotpipe.app'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment(), capture_output=True, check=True)
     assert done.stdout.splitlines()[-1] == b"set()"
@@ -142,3 +144,16 @@ def test_whoever_reads_no_more_does_not_make_it_red(root: Path) -> None:
     done = subprocess.run([*HOTPIPE, "check"], cwd=root, env=environment(), stdout=writer, stderr=-1, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_gets_no_verdict(root: Path, number: signal.Signals) -> None:
+    """130, as the loop says it: a git hook that took the end for a green one would let the commit pass."""
+    index = root / remembered._NAME
+    index.unlink(missing_ok=True)
+    os.mkfifo(index)
+    with subprocess.Popen([*HOTPIPE, "check"], cwd=root, env=environment(), stderr=subprocess.PIPE) as running:
+        with index.open("wb"):  # waits for somebody to read it
+            running.send_signal(number)
+            assert running.wait(PATIENCE_S) == INTERRUPTED
+        assert running.stderr.read().strip() == b""

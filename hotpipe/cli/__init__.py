@@ -1,5 +1,6 @@
 """The command line: one module a verb, and the error boundary around them all."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -66,10 +67,11 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with the code that docs/design.md lists."""
     gc.disable()  # what is loaded stays: to look through it again and again is a fifth of a start. app.run enables it
-    sys.exit(_bounded())
+    sys.exit(run())
 
 
-def _bounded() -> int:
+def run() -> int:
+    """Run the command line and return the exit code."""
     try:
         result = cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -127,7 +129,8 @@ def _forget_old_crashes(folder: str) -> None:
     """Their names sort by time."""
     crashes = sorted(name for name in os.listdir(folder) if name.startswith("crash-"))
     for name in crashes[:-_MOST_CRASHES]:
-        os.unlink(os.path.join(folder, name))
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(folder, name))
 
 
 def _root() -> str:

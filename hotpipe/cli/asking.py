@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hotpipe.config import file
+from hotpipe.config.find import find
 from hotpipe.errors import HotpipeError, NotRunning, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def root(config_file: str | None) -> str:
 def found(config_file: str | None) -> str:
     """The configuration file, absolute, not read yet; raises UsageError where there is none."""
     cwd = here()
-    return os.path.abspath(config_file) if config_file else file.find(cwd)
+    return os.path.abspath(config_file) if config_file else find(cwd)
 
 
 def ask(config_file: str | None, request: "Request") -> list[dict[str, Any]]:
@@ -70,12 +70,12 @@ def _half(config_file: str | None, role: str) -> "Link | None":
 @contextlib.contextmanager
 def _explained(config_file: str | None) -> Iterator[str]:
     """The project's root; where nobody answers there, why not."""
-    from hotpipe import instance
-
     project = root(config_file)
     try:
         yield project
     except NotRunning:
+        from hotpipe import instance
+
         if silent := instance.running(project):
             raise HotpipeError(f"{silent[0]} runs, but does not answer", hint="end it with `hotpipe stop`") from None
         check(config_file)
@@ -91,6 +91,8 @@ def talk(config_file: str | None, request: "Request") -> "tuple[dict[str, Any], 
 
 def check(config_file: str | None) -> None:
     """Raises ConfigError where the configuration is the reason why nothing runs."""
+    from hotpipe.config import file
+
     file.load(config_file, here())
 
 

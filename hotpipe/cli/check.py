@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class _Asked:
         part = _only(project, self.stages) if self.stages else _all_needed(project)
         if not part.config.stage:
             raise UsageError(f"{project.file} has no stage to run", hint='write [stage.test] with run = "pytest"')
+        report.expect(part)
         return report.unwatched(_to_the_end(part) if self.keep_going else part)
 
     def run(self, part: Project, face: Face, changed: tuple[str, ...] | None, cache: str = CACHE) -> int:
@@ -82,6 +84,7 @@ def command(
 
     STAGE names some of them; what they need by a `needs` that is written is run, too.
     """
+    _heed_signals()
     if staged and rev is not None:
         raise UsageError("--staged and --changed-since exclude each other")
     if trigger and (stages or staged or rev is not None):
@@ -90,6 +93,13 @@ def command(
     asked = _Asked(stages, trigger, keep_going, no_cache, shown.ttys and not given["github"])
     report = reports.reported(shown, given, os.path.dirname(found))
     return report.exit_code(_check_staged(asked, found, report) if staged else _check(asked, config_file, rev, report))
+
+
+def _heed_signals() -> None:
+    """Also before there is a loop, and where there is none, an end that was asked for is in order, and no verdict."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _check(asked: _Asked, config_file: str | None, rev: str | None, report: reports.Reported) -> int:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,8 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 def sources(config_file: str | None) -> list[Source]:
     """The stages and servers that the configuration names, valid or not."""
     with contextlib.suppress(HotpipeError, OSError, ValueError, RecursionError):
+        import tomllib
+
         file = asking.found(config_file)
         with open(file, "rb") as opened:
             tables = tomllib.load(opened)

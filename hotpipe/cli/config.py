@@ -16,7 +16,9 @@ from hotpipe.config import model
 def command(config_file: str | None, as_json: bool, schema: bool) -> None:
     """Print the configuration with all defaults filled in."""
     if schema:
-        click.echo(json.dumps(model.schema(), indent=2))
+        from hotpipe.config import schema as published
+
+        click.echo(json.dumps(published.schema(), indent=2))
         return
     tables = model.to_tables(options.project(config_file).config)
     click.echo(json.dumps(tables, indent=2) if as_json else tomli_w.dumps(tables).rstrip())

@@ -7,7 +7,7 @@ import click
 from hotpipe.cli import options, resident
 
 
-@click.command(short_help="Only check on every save, and touch the trigger when all is green.")
+@click.command(short_help="Only check on every save; touch the trigger when all is green.")
 @options.face_options
 @resident.web_option
 @options.screen_option

@@ -57,7 +57,8 @@ def command(config_file: str | None, action: str, name: str) -> None:
     is_found = config_file is None and repository.root == repository.top  # from there, where git starts hooks
     named = "" if is_found else os.path.join(repository.prefix, os.path.basename(found))
     try:
-        click.echo(hook.install(_script(name, named)) if action == "install" else hook.uninstall())
+        script = _script(name, named)
+        click.echo(hook.install(script) if action == "install" else hook.uninstall(script))
     except OSError as error:
         raise HotpipeError(f"cannot write {error.filename or hook.file}: {error.strerror}") from error
 
@@ -91,10 +92,13 @@ class _Hook:
         new.replace(self.file)
         return f"installed {self.file}" + (f"; the hook that was there is called first: {self.before}" if kept else "")
 
-    def uninstall(self) -> str:
-        """Raises OSError."""
+    def uninstall(self, script: bytes) -> str:
+        """Raises UsageError where it is another project's; OSError."""
         if not self._is_ours():
             return f"{self.file} is not hotpipe's: nothing to remove"
+        if others := self._calls_others(script):
+            hint = f"call `hotpipe hook uninstall` for that one (--config); or edit {self.file}"
+            raise UsageError(f"the {self.name} hook is another project's: hotpipe {others}", hint=hint)
         if os.path.lexists(self.before):
             self.before.replace(self.file)
             return f"removed hotpipe's hook; {self.file} is again the one that was there before"
@@ -102,15 +106,18 @@ class _Hook:
         return f"removed {self.file}"
 
     def _renew(self, script: bytes) -> str:
-        present = self.file.read_bytes()
-        if (called := _CALL.findall(present)) != _CALL.findall(script):
-            call = os.fsdecode(b", ".join(called))
-            hint = f"one hook can call both: edit {self.file}; or remove it first, with `hotpipe hook uninstall`"
-            raise UsageError(f"the {self.name} hook is another project's already: hotpipe {call}", hint=hint)
-        if present == script and os.access(self.file, os.X_OK):
+        if others := self._calls_others(script):
+            hint = f"one hook can call both: edit {self.file}; or remove it first, with `hotpipe hook uninstall` there"
+            raise UsageError(f"the {self.name} hook is another project's already: hotpipe {others}", hint=hint)
+        if self.file.read_bytes() == script and os.access(self.file, os.X_OK):
             return f"{self.file} is installed already"
         self._prepared(script).replace(self.file)
         return f"renewed {self.file}"
+
+    def _calls_others(self, script: bytes) -> str:
+        """What it calls, where that is not what this script would."""
+        called = _CALL.findall(self.file.read_bytes())
+        return "" if called == _CALL.findall(script) else os.fsdecode(b", ".join(called))
 
     def _is_ours(self) -> bool:
         return self.file.is_file() and _MARK in self.file.read_bytes()[:200]

@@ -5,10 +5,11 @@ user has written is.
 """
 
 import os
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -17,6 +18,7 @@ from hotpipe.cli.placing import File, Place, place, read, root_of
 from hotpipe.config import file, merged, model, written
 from hotpipe.config.detect import Disk, Draft, ServerDraft, propose
 from hotpipe.errors import HotpipeError, UsageError
+from hotpipe.tree.ignore import Ignore
 
 _IGNORED = (".trigger*", ".hotpipe/")
 
@@ -33,10 +35,8 @@ def command(folder: str | None, yes: bool, force: bool, only_print: bool) -> Non
     above, or the top of the git work tree.
     """
     where = _where(folder)
-    if not only_print and where.config is not None and not force:
-        alone = "" if where.root == os.getcwd() or folder else "; `hotpipe init .` writes one for this folder alone"
-        hint = f"`hotpipe init --force` adds what it lacks, and changes nothing that is there{alone}"
-        raise UsageError(f"{where.file} is there already; nothing was written", hint=hint)
+    if not only_print:
+        _refuse(where, "" if folder else asking.here(), may_add=force)
     draft = _without_ignored(where.root, propose(Disk(where.root)))
     chosen = draft.choose(tuple(map(_first if yes or only_print or not _is_asked() else _ask, draft.servers)))
     result = _result(where, chosen, merges=force)
@@ -55,15 +55,26 @@ class _Result:
 
 
 def _where(folder: str | None) -> Place:
-    """The root, and what is there; raises UsageError where the configuration is in another file."""
+    """The root, and the configuration that is there."""
     cwd = asking.here()
     root = os.path.abspath(folder) if folder else None
     found = _found(root or cwd, only_here=root is not None)
-    if found and os.path.basename(found) == file.SHARED:
-        hint = "edit it there: `hotpipe config` shows all of it; `hotpipe init --print` what would be proposed"
-        raise UsageError(f"the configuration is [tool.hotpipe] in {found}; a second one would be in its way", hint=hint)
-    root = os.path.dirname(found) if found else root or root_of(cwd)
-    return Place(root, os.path.join(root, file.OWN), read(found) if found else None)
+    if found:
+        return Place(os.path.dirname(found), found, read(found))
+    root = root or root_of(cwd)
+    return Place(root, os.path.join(root, file.OWN), None)
+
+
+def _refuse(where: Place, cwd: str, *, may_add: bool) -> None:
+    """Raises UsageError where there is a configuration that nothing is to be added to."""
+    if os.path.basename(where.file) == file.SHARED:
+        hint = "write there what it lacks; `hotpipe init --print` shows what would be proposed"
+        message = f"the configuration is [tool.hotpipe] in {where.file}; a second one would be in its way"
+        raise UsageError(f"{message}: nothing was written", hint=hint)
+    if where.config is not None and not may_add:
+        alone = "; `hotpipe init .` writes one for this folder alone" if cwd not in ("", where.root) else ""
+        hint = f"`hotpipe init --force` adds what it lacks, and changes nothing that is there{alone}"
+        raise UsageError(f"{where.file} is there already; nothing was written", hint=hint)
 
 
 def _found(folder: str, *, only_here: bool) -> str | None:
@@ -76,15 +87,9 @@ def _found(folder: str, *, only_here: bool) -> str | None:
 
 def _without_ignored(root: str, draft: Draft) -> Draft:
     """Without the lines that .gitignore makes needless."""
-    from dataclasses import replace
-
-    from hotpipe.tree.ignore import Ignore
-
     rules = Ignore(root)
-    return replace(
-        draft,
-        ignore=tuple(line for line in draft.ignore if not rules.ignored(_sample(line), is_dir=line.endswith("/"))),
-    )
+    needed = (line for line in draft.ignore if not rules.ignored(_sample(line), is_dir=line.endswith("/")))
+    return replace(draft, ignore=tuple(needed))
 
 
 def _sample(line: str) -> str:
@@ -113,7 +118,7 @@ def _ask(choice: tuple[ServerDraft, ...]) -> ServerDraft:
 
 
 def _result(where: Place, draft: Draft, *, merges: bool) -> _Result:
-    if where.config is None or not merges:
+    if where.config is None or not merges or os.path.basename(where.file) == file.SHARED:
         return _Result(_valid(written.whole(draft).encode()), draft)
     present = file.load(where.file, where.root).config
     lacking = merged.lacking(draft, present)
@@ -148,12 +153,13 @@ def _write(where: Place, result: _Result, chosen: Draft) -> None:
         click.echo(line)
     if after != (before or b""):
         click.echo("added to .gitignore: what hotpipe leaves behind")
-    click.echo("next: hotpipe watch" + _going_to(where.root))
+    click.echo(f"next: {_way_to(where.root)}hotpipe watch")
 
 
-def _going_to(root: str) -> str:
-    path = os.path.relpath(root)
-    return "" if path == "." or not path.startswith(".") or set(path.split("/")) == {".."} else f", in {path}"
+def _way_to(root: str) -> str:
+    """Nothing from the root itself, or from below: there it is found."""
+    here = os.getcwd()
+    return "" if os.path.commonpath((here, root)) == root else f"cd {shlex.quote(os.path.relpath(root))} && "
 
 
 def _summary(where: Place, result: _Result, chosen: Draft) -> Iterator[str]:

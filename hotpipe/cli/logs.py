@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from hotpipe.cli import asking, completing
-from hotpipe.config.model import nearest
+from hotpipe.config.listen import nearest
 from hotpipe.errors import UsageError
 from hotpipe.escapes import colours_only, plain, visible
 from hotpipe.logs import FOLDER

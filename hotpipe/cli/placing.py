@@ -12,6 +12,7 @@ from hotpipe.errors import HotpipeError
 from hotpipe.tree.gitignore import parse_lines
 from hotpipe.tree.rules import Folder, Scope, Source
 
+_GIT_S = 5
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -37,8 +38,10 @@ class Place:
 
     def _ignores(self, path: str) -> bool:
         command = ("git", "check-ignore", "--no-index", "--quiet", "--", path)
-        with suppress(OSError):
-            asked = subprocess.run(command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        with suppress(OSError, subprocess.TimeoutExpired):
+            asked = subprocess.run(
+                command, cwd=self.root, stdin=subprocess.DEVNULL, capture_output=True, timeout=_GIT_S, check=False
+            )
             if asked.returncode in (0, 1):
                 return asked.returncode == 0
         return _by_own_file(read(os.path.join(self.root, ".gitignore")) or b"", path)

@@ -34,6 +34,11 @@ class Reported:
     face: Face
     junit: "JUnit | None" = None
 
+    def expect(self, project: Project) -> None:
+        """These stages are to be run."""
+        if self.junit is not None:
+            self.junit.expect(project.config.stage)
+
     def unwatched(self, project: Project) -> Project:
         """The project without the report: it is no part of the tree that it reports on."""
         inside = os.path.relpath(self.junit.path, os.path.realpath(project.root)) if self.junit else os.pardir

@@ -16,6 +16,7 @@ daemon_option = click.option("--daemon", is_flag=True, help="Go on in the backgr
 
 def run(project: Project, shown: Shown, daemon: bool, **job: Any) -> int:
     """Run the job that these fields of `app.Job` describe, here or in the background."""
+    job["notify"] = not shown.json  # who reads events has eyes of its own
     app.Job(project, shown.face(project.root), **job).check(project.config, project.file)
     if not daemon:
         return app.run(app.Job(project, shown.screen(project.root), ttys=shown.ttys, **job))

@@ -3,7 +3,7 @@
 import click
 
 from hotpipe.cli import asking, completing, waiting
-from hotpipe.config.model import nearest
+from hotpipe.config.listen import nearest
 from hotpipe.control import Link, Request
 from hotpipe.errors import HotpipeError, UsageError
 

@@ -9,7 +9,6 @@ import click
 import msgspec
 
 from hotpipe.cli import asking
-from hotpipe.config.ready import Duration
 from hotpipe.control import Link, Request, Run, Waited
 from hotpipe.errors import HotpipeError, NotRunning
 
@@ -18,6 +17,8 @@ _NEVER_S = 0.001  # no time at all: what is not so at once is late
 
 
 def _duration(_: click.Context, __: click.Parameter, given: str) -> float:
+    from hotpipe.config.ready import Duration
+
     try:
         return float(Duration.of(given))
     except ValueError as error:
@@ -82,6 +83,8 @@ def note(gate: Link) -> None:
 
 def told(wanted: Wanted, answers: list[Waited]) -> int:
     """Say what has come of it; the exit code."""
+    from hotpipe.config.ready import Duration
+
     last = answers[-1]
     if last.reached:
         for line in _reached(answers):

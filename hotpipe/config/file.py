@@ -1,8 +1,4 @@
-"""Finds the configuration, reads it, and says on which line a key stands.
-
-The file is `hotpipe.toml`, or `[tool.hotpipe]` in `pyproject.toml`, in the working directory or the nearest folder
-above. Its folder is the project's root.
-"""
+"""Reads the configuration, and says on which line a key stands."""
 
 import os
 import re
@@ -13,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotpipe.config import model
+from hotpipe.config.find import OWN, SHARED, find, text_of
 from hotpipe.config.model import Config, KeyPath
 from hotpipe.errors import ConfigError, Problem, UsageError
 
-OWN, SHARED = "hotpipe.toml", "pyproject.toml"
+__all__ = ["OWN", "SHARED", "Project", "find", "load"]
 
 _WORD = re.compile(
     r"""
@@ -47,7 +44,7 @@ class Project:
 def load(given: str | None, cwd: str) -> Project:
     """The project at `given`, else the one found from `cwd` upward; raises UsageError, ConfigError."""
     file = os.path.abspath(os.path.join(cwd, given)) if given else find(cwd)
-    shown, text = _shown(file, cwd), _text(file)
+    shown, text = _shown(file, cwd), text_of(file)
     parsed = model.parse(_tables(file, shown, text))
     if isinstance(parsed, Config):
         return Project(os.path.dirname(file), file, parsed)
@@ -55,43 +52,6 @@ def load(given: str | None, cwd: str) -> Project:
     lines = _lines(text)
     problems = [Problem(shown, _line(lines, (*prefix, *f.at)), _dotted(f.at), f.message) for f in parsed]
     raise ConfigError(sorted(problems, key=lambda problem: problem.line))
-
-
-def find(cwd: str) -> str:
-    """The nearest configuration file from `cwd` upward; raises UsageError where there is none."""
-    folder = os.path.abspath(cwd)
-    while True:
-        own, shared = os.path.join(folder, OWN), os.path.join(folder, SHARED)
-        if os.path.exists(own):
-            return own
-        if os.path.exists(shared) and "hotpipe" in _tool_tables(shared):
-            return shared
-        above = os.path.dirname(folder)
-        if above == folder:
-            break
-        folder = above
-    raise UsageError(
-        f"no {OWN} in {cwd} or above, nor [tool.hotpipe] in a {SHARED}",
-        hint=f"`hotpipe init` writes a {OWN}; or name one with --config FILE",
-    )
-
-
-def _tool_tables(file: str) -> dict[str, Any]:
-    try:
-        tool = tomllib.loads(_text(file)).get("tool")
-    except (UsageError, ValueError, RecursionError):
-        return {}  # it is others' file: they will say what is wrong with it
-    return tool if isinstance(tool, dict) else {}
-
-
-def _text(file: str) -> str:
-    try:
-        with open(file, encoding="utf-8-sig") as opened:
-            return opened.read()
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read {file}: it is not UTF-8 (byte {error.start})") from error
 
 
 def _tables(file: str, shown: str, text: str) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from hotpipe.config.listen import LISTEN_SCHEMA, NAME, KeyPath, Listen, SocketType, WrongPartsError, nearest
-from hotpipe.config.ready import DURATION_SCHEMA, READY_SCHEMA, Duration, Ready
-from hotpipe.config.size import SIZE_SCHEMA, Size
+from hotpipe.config.listen import NAME, KeyPath, Listen, SocketType, WrongPartsError, nearest
+from hotpipe.config.ready import Duration, Ready
+from hotpipe.config.size import Size
 
 __all__ = [
     "Config",
@@ -39,7 +39,6 @@ __all__ = [
     "Web",
     "nearest",
     "parse",
-    "schema",
     "to_tables",
 ]
 
@@ -273,25 +272,6 @@ def _resolved_server(server: Server, trigger: str) -> Server:
     sockets = zip(server.listen, server.socket_names(), strict=True)
     listen = tuple(replace(socket, name=name) for socket, name in sockets)
     return msgspec.structs.replace(server, listen=listen, strategy=server.replaced_by, trigger=trigger)
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the configuration, for editors."""
-
-    def written(kind: type) -> dict[str, Any]:
-        return dict(DURATION_SCHEMA if kind is Duration else SIZE_SCHEMA if kind is Size else {})
-
-    found: dict[str, Any] = msgspec.json.schema(Config, schema_hook=written)
-    for kind in (Watch, Gate, Stage, Server):
-        for field in msgspec.structs.fields(kind):
-            if field.type in (Duration, Size) and field.default_factory is not msgspec.NODEFAULT:
-                found["$defs"][kind.__name__]["properties"][field.name]["default"] = str(field.default_factory())
-    found["$defs"] |= {"Listen": LISTEN_SCHEMA, "Ready": READY_SCHEMA}
-    found["$defs"]["Server"]["properties"]["ready"]["default"] = Ready().written()
-    for part in found["$defs"].values():
-        if "properties" in part:
-            part["additionalProperties"] = False
-    return found
 
 
 _FAULTY: Any = object()

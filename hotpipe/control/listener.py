@@ -34,6 +34,7 @@ class Talk:
 
 Answering = Callable[[Request], Awaitable[Answer | Talk]]
 
+HEAL_S = 2.0  # so often it is seen whether the socket's file is still there
 PATIENCE_S = 5.0  # with a client that neither writes nor reads
 _MOST_CLIENTS = 64  # at once; others wait in the kernel's queue, so that descriptors are left for servers
 _MOST_STANDING = 256  # who wait for something, a verdict say
@@ -58,26 +59,41 @@ async def serve(
 ) -> None:
     """Answer requests at `path` until cancelled; `answer` may raise HotpipeError to refuse one.
 
-    Raises AlreadyRunning where somebody answers there already, HotpipeError where the socket cannot be opened.
+    A socket whose file is removed is replaced. Raises AlreadyRunning where somebody answers there already, HotpipeError
+    where the socket cannot be opened.
     """
-    with _bound(path) as listening:
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(_bound(path))
         task_status.started()
-        seats = anyio.Semaphore(_MOST_CLIENTS)
-        standing = anyio.Semaphore(_MOST_STANDING)
+        seats, standing = anyio.Semaphore(_MOST_CLIENTS), anyio.Semaphore(_MOST_STANDING)
         async with anyio.create_task_group() as clients:
             while True:
                 await seats.acquire()
-                client = _Client(await _accept(listening), patience_s)
-                clients.start_soon(_attend, client, answer, _Place(seats, standing))
+                while (connected := await _accept(listening, path)) is None:
+                    listening = await _bound_again(stack, path)
+                clients.start_soon(_attend, _Client(connected, patience_s), answer, _Place(seats, standing))
 
 
-async def _accept(listening: socket.socket) -> socket.socket:
+async def _bound_again(stack: contextlib.ExitStack, path: str) -> socket.socket:
+    stack.close()
     while True:
-        await anyio.wait_readable(listening)
+        with contextlib.suppress(HotpipeError, OSError):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path))
+            return stack.enter_context(_bound(path))
+        await anyio.sleep(HEAL_S)
+
+
+async def _accept(listening: socket.socket, path: str) -> socket.socket | None:
+    """The next one; None: nobody can come any more, for its file is gone."""
+    while True:
+        with anyio.move_on_after(HEAL_S):
+            await anyio.wait_readable(listening)
         try:
             client, _ = listening.accept()
         except BlockingIOError:
-            continue
+            if not os.path.lexists(path):
+                return None
         except OSError:
             await anyio.sleep(_PAUSE_S)
         else:

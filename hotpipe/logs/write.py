@@ -50,7 +50,7 @@ def opened(path: str) -> Iterator[int]:
     try:
         log = os.open(path, flags, 0o600)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(os.path.dirname(path))
         log = os.open(path, flags, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(log).st_mode):
@@ -58,6 +58,13 @@ def opened(path: str) -> Iterator[int]:
         yield log
     finally:
         os.close(log)
+
+
+def _make_folder(folder: str) -> None:
+    """`.hotpipe/logs`; but a project that was removed stays so."""
+    for each in (os.path.dirname(folder), folder):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(each)
 
 
 def _fill(log: int, text: bytes, largest: int) -> int:

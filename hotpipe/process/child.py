@@ -32,6 +32,7 @@ _LOOK_S = 0.02
 _CHUNK = 1 << 14  # bytes; of the shortest lines so many that the loop is not kept from anything else
 _REST = 1 << 22  # bytes that are still read from a pipe after the program's end
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
+_NO_PAGER = {"PAGER": "cat", "GIT_PAGER": "cat"}  # at a terminal git starts one, which waits for keys without end
 _OWN_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)  # CPython ignores them; a child should not
 
 
@@ -67,7 +68,9 @@ class Child:
         self._pipes: dict[Stream, int] = {"stdout": out, "stderr": err}
         self.terminal = Terminal(out) if ptys and command.tty == "all" else None
         try:
-            self.pid = _spawn(command, cookie, (out_end if self.terminal else None, out_end, err_end))
+            env = {**command.env, **(_NO_PAGER if ptys else {})}
+            env[COOKIE] = env.get(COOKIE, "") + cookie  # after those of hotpipes around this one
+            self.pid = _spawn(command, env, (out_end if self.terminal else None, out_end, err_end))
         except OSError as error:
             self.close()
             hint = "its first line must name an interpreter: #!/bin/sh" if error.errno == errno.ENOEXEC else ""
@@ -170,11 +173,10 @@ def _pipes(command: Command) -> list[tuple[int, int]]:
     return made
 
 
-def _spawn(command: Command, cookie: str, standard: tuple[int | None, int, int]) -> int:
+def _spawn(command: Command, env: dict[str, str], standard: tuple[int | None, int, int]) -> int:
     """`standard` are its standard descriptors; without one for its input it reads nothing."""
     typed, out, err = standard
     argv = command.argv()
-    env = {**command.env, COOKIE: command.env.get(COOKIE, "") + cookie}  # after those of hotpipes around this one
     first_free = _FIRST_SOCKET + len(command.sockets)
     # Out of the way first: dup2 onto itself would leave a descriptor closed on exec.
     sockets = [fcntl.fcntl(s, fcntl.F_DUPFD_CLOEXEC, first_free) for s in command.sockets]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import anyio
 
+from hotpipe.escapes import plain, visible
 from hotpipe.events import Emit, Stream, Warned
 
 Ends = tuple[int, int]  # ours, and the child's
@@ -26,7 +27,6 @@ _MOST_HELD = 1 << 18  # bytes for one who reads slowly
 _PATIENCE_S = 1.0  # with a program that does not read what is typed
 _LOOK_AGAIN_S = 0.02
 
-_UNSEEN = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x1f\x7f]")
 _PROMPT = re.compile(
     r"\((?:Pdb(?:\+\+)?|ipdb|dlv|byebug|rdbg|ruby|gdb|lldb|jdb|rdb:\d+)\)"
     r"|(?:ipdb|debug|ghci|mysql|sqlite)>|>>>|DB<\d+>|In \[\d+\]:"
@@ -89,7 +89,7 @@ def prompt_in(line: str) -> str:
     """The prompt of a debugger or an interpreter that a line without an end is; nothing where it is none. Pure."""
     if len(line) > _LONGEST_PROMPT:
         return ""
-    text = _UNSEEN.sub("", line.rpartition("\r")[2] or line).strip()
+    text = plain(visible(line)).strip()
     return text if _PROMPT.fullmatch(text) else ""
 
 

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 from hotpipe.config.file import Project
 from hotpipe.config.model import Server
 from hotpipe.errors import HotpipeError
+from hotpipe.escapes import plain
 from hotpipe.events import Emit, ServerOutput, ServerStatus, Stream, Warned
 from hotpipe.process import kin
 from hotpipe.process.birth import start_of
@@ -336,8 +337,9 @@ class Process:
             return await around.run_all([words.fill(test, meant) for test in self._server.smoke])
 
     def _hear(self, stream: Stream, text: str) -> None:
-        self._said.append(text)
-        self._signs.hear(text)
+        bare = plain(text)  # what is looked for in it, nobody writes with the colours that it has on a terminal
+        self._said.append(bare)
+        self._signs.hear(bare)
         self._setting.output(self._generation.number)(stream, text)
 
     def _say_prompt(self, prompt: str) -> None:

@@ -5,7 +5,7 @@ The file is replaced in one step, when the run is over; and when hotpipe is told
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hotpipe.errors import UsageError
 from hotpipe.events import Ending, RunFinished, StageFinished, Stamped, Warned
@@ -23,6 +23,10 @@ class JUnit(Face):
         self.path = _checked(path)
         self._results = Results()
         self.failed = False
+
+    def expect(self, stages: Iterable[str]) -> None:
+        """These are to be run: what is told of nobody is not left out."""
+        self._results.expected = tuple(stages)
 
     def render(self, batch: Sequence[Stamped]) -> str:
         due = [self._take(stamped) for stamped in batch]

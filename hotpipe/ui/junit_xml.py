@@ -79,7 +79,7 @@ def _failure(stage: StageResult) -> ET.Element:
 def _skipped(stage: StageResult) -> str | None:
     """Why it counts neither as passed nor as failed, if so."""
     if stage.finished is None:
-        return "not finished when hotpipe was told to end"
+        return f"{stage.ended} when hotpipe was told to end"
     if stage.forgiven:
         return f"{stage.ended}, {_ALLOWED}"
     match stage.finished.status:

@@ -12,6 +12,8 @@ from hotpipe.events import (
     ConfigRejected,
     ConfigReloaded,
     Ending,
+    GatePaused,
+    GateResumed,
     RunFinished,
     RunStarted,
     ServerDiscarded,
@@ -51,6 +53,7 @@ class Plain:
     def __init__(self, style: Style) -> None:
         self._style = style
         self._view = View()
+        self._watching = False
         self._servers = ServerLines(style, self._view)
         self._runs = RunLines(style, self._view, self._servers)
 
@@ -101,8 +104,11 @@ class Plain:
     def _progress(self, event: AnyEvent) -> Iterator[str]:
         match event:
             case WatchReady():
-                files, folders = words.count(event.files, "file"), words.count(event.dirs, "folder")
-                yield self._style.paint(f"watching {files} in {folders} ({words.duration(event.took_ms)})", "dim")
+                yield self._style.paint(self._watched(event), "dim")
+            case GatePaused():
+                yield self._style.paint("paused: changes start no runs until `hotpipe resume`", "yellow")
+            case GateResumed():
+                yield self._style.paint("resumed", "dim")
             case ChangeDetected() if self._style.verbose:
                 yield self._style.paint(f"{event.cause}: {words.listed(event.paths)}", "dim")
             case TriggerTouched() if not self._view.servers:
@@ -122,6 +128,13 @@ class Plain:
                 yield self._style.paint(f"{event.server} {words.step(event)}", "dim")
             case _:
                 pass
+
+    def _watched(self, event: WatchReady) -> str:
+        """Who checks once does not watch; and another set may be told of when the next run has begun already."""
+        verb = "" if self._view.started is None else "now watching " if self._watching else "watching "
+        self._watching = True
+        files, folders = words.count(event.files, "file"), words.count(event.dirs, "folder")
+        return f"{verb}{files} in {folders} ({words.duration(event.took_ms)})"
 
     def _rejected(self, event: ConfigRejected) -> Iterator[str]:
         self._runs.rejected = event.path

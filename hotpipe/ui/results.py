@@ -4,6 +4,7 @@ Apart from `view`, which holds what a person wants to see now, because a report 
 and holds it for all stages, the green ones included. Memory is bounded: `excerpt`, `MOST_FINDINGS`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hotpipe.events import (
@@ -38,6 +39,11 @@ class StageResult:
     _found: dict[Severity, list[StageFinding]] = field(default_factory=dict)
 
     @property
+    def begun(self) -> bool:
+        """Whether it was started, or its end told."""
+        return bool(self.command) or self.finished is not None
+
+    @property
     def failed(self) -> bool:
         """Whether it makes the run red."""
         return self.finished is not None and self.finished.status in _RED and not self.finished.allowed
@@ -51,7 +57,7 @@ class StageResult:
     def ended(self) -> str:
         """How it ended, in words."""
         if self.finished is None:
-            return "not finished"
+            return "not finished" if self.begun else "not started"
         if self.finished.status == "failed":
             return words.ended(self.finished.exit_code)
         return self.finished.status.replace("_", " ")
@@ -70,13 +76,15 @@ class StageResult:
 
 @dataclass(slots=True)
 class Results:
-    """The current or the last run; `stopped`: hotpipe was told to end before it was over."""
+    """The current or the last run; `stopped`: hotpipe was told to end before it was over; then those of `expected` that
+    were not even begun are among `stages`, too."""
 
     began: str = ""
     tree: str = ""
     finished: RunFinished | None = None
     stopped: bool = False
     stages: dict[str, StageResult] = field(default_factory=dict)
+    expected: Iterable[str] = ()
 
     def apply(self, stamped: Stamped) -> None:
         """Take in one event."""
@@ -88,6 +96,9 @@ class Results:
                 self.finished = stamped.event
             case Ending():
                 self.stopped = self.finished is None
+                if self.stopped:
+                    for name in self.expected:
+                        self.stage(name)
             case _:
                 self._apply_stage(stamped.event)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from hotpipe.events import AnyEvent, RunFinished, RunStarted, StageFinished, StageStarted, StageStatus, Stamp
 from hotpipe.ui import words
-from hotpipe.ui.failures import failures
+from hotpipe.ui.failures import failures, still
 from hotpipe.ui.servers import ServerLines
 from hotpipe.ui.style import Style
 from hotpipe.ui.view import RunView, StageView, View
@@ -36,6 +36,7 @@ class RunLines:
         self._cached: list[StageView] = []  # not told yet
         self._told: dict[str, StageStatus] = {}  # stages since the last run that followed no superseded one
         self._superseded: RunFinished | None = None  # not told yet
+        self._in_full: dict[str, int] = {}  # stages whose failure has been shown, and what it was
         self._going_on: dict[int, list[str]] = {}  # stages of each run in this batch that began in an earlier one
         self.rejected = ""  # the configuration that is not valid, if it is not
         self._dot = style.paint(" · ", "dim")
@@ -59,7 +60,8 @@ class RunLines:
         when = f"{about}{self._dot}{paint(words.clock(stamp), 'dim')}"
         if before is None:
             yield ""
-            yield f"{paint(f'▶ run {event.run}', 'bold')}{when}"
+            run = "check" if self._view.started is None else f"run {event.run}"  # there is only one
+            yield f"{paint(f'▶ {run}', 'bold')}{when}"
         else:
             gave_way = paint(f"run {before.run} superseded after {words.duration(before.took_ms)}", "yellow")
             names = self._going_on.get(event.run, [])
@@ -129,12 +131,19 @@ class RunLines:
             verdict = f"{self._style.paint('✓ green', 'green')} in {took}"
             yield f"{verdict}{self._spared(run)}{self._remarks(run)}{self._servers.already_serving(run)}"
             return
-        yield from failures(run, self._style)
+        yield from self._failures(run)
         if not self._style.quiet:
             yield from self._not_run(run)
         blame = ", ".join(map(words.blame, run.failures()))
         verdict = f"{self._style.paint(f'✗ red: {blame}', 'red')} in {took}"
         yield f"{verdict}{self._remarks(run)}{self._servers.still_serving()}"
+
+    def _failures(self, run: RunView) -> Iterator[str]:
+        """In full, but for those that stand there already: what has changed did not concern them."""
+        before, self._in_full = self._in_full, {stage.name: stage.digest() for stage in run.failures()}
+        known = {s.name for s in run.failures() if s.why and before.get(s.name) == self._in_full[s.name]}
+        yield from failures([stage for stage in run.failures() if stage.name not in known], self._style)
+        yield from (still(stage, self._style) for stage in run.failures() if stage.name in known)
 
     def _not_run(self, run: RunView) -> Iterator[str]:
         """What a failure kept from being known."""

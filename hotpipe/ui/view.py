@@ -95,6 +95,10 @@ class StageView:
         # What an attempt found that was followed by another one does not count.
         del self.findings[: max(0, self.found - event.findings)]
 
+    def digest(self) -> int:
+        """What tells one failure from another."""
+        return hash((self.command, self.status, self.exit_code, self.lost, *self.output))
+
     def has_failed(self) -> bool:
         return self.status in _FAILED
 
@@ -121,7 +125,7 @@ class RunView:
 
     def stage(self, name: str) -> StageView:
         """The stage of that name, from its first mention on."""
-        return self.stages.setdefault(name, StageView(name))
+        return self.stages.get(name) or self.stages.setdefault(name, StageView(name))
 
     def failures(self) -> list[StageView]:
         """The stages that make the run red."""
@@ -267,7 +271,7 @@ class View:
 
     def server(self, name: str) -> ServerView:
         """The server of that name, from its first mention on."""
-        return self.servers.setdefault(name, ServerView(name))
+        return self.servers.get(name) or self.servers.setdefault(name, ServerView(name))
 
     def is_current(self) -> bool:
         """Whether the last run is over, and on what is on disk."""

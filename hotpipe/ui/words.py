@@ -59,6 +59,11 @@ def blame(stage: StageView) -> str:
     return f"{stage.name} {'timed out' if stage.status == 'timed_out' else 'failed'}"
 
 
+def still(stage: StageView) -> str:
+    """A failure that was told before."""
+    return f"{stage.name} still {'times out' if stage.status == 'timed_out' else 'fails'}"
+
+
 def silence(stage: StageView) -> str:
     """In place of the output that there is not."""
     return f"(no output; {'timed out' if stage.status == 'timed_out' else ended(stage.exit_code)})"

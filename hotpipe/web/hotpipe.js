@@ -23,7 +23,7 @@
   const base = new URL(".", new URL(address, document.baseURI)).href;
   const MARKS = { good: "✓", busy: "●", bad: "✗", calm: "‖", gone: "○" };
   const CORNERS = ["bottom-right", "bottom-left", "top-right", "top-left"];
-  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 15000, PATIENCE = 5000;
+  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 5000, PATIENCE = 5000;
 
   // What is kept for this tab, where the page may keep anything.
   const memory = {
@@ -110,9 +110,10 @@
     }
   }
 
-  // How long ago this page was asked for, in ms.
+  // How long ago this page was asked for, in ms; a cache does not say.
   function age() {
     const [entry] = performance.getEntriesByType("navigation");
+    if (entry && entry.transferSize === 0) return Infinity;
     return performance.now() - (entry ? entry.requestStart : 0);
   }
 
@@ -323,10 +324,10 @@
   // Where it is dropped, the nearest corner is its own.
   function drag(down) {
     let moved = false;
+    pill.setPointerCapture(down.pointerId); // it is not as quick as the hand
     const move = (event) => {
       moved = moved || Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) > 8;
       if (!moved) return;
-      pill.setPointerCapture(down.pointerId);
       const x = event.clientX < innerWidth / 2 ? "left" : "right";
       corner = (event.clientY < innerHeight / 2 ? "top-" : "bottom-") + x;
       draw();
@@ -429,9 +430,9 @@
     draw();
   });
   document.addEventListener("DOMContentLoaded", draw);
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && !stream && link !== "blocked") connect();
-  });
+  const look = () => document.hidden || stream || link === "blocked" || connect();
+  document.addEventListener("visibilitychange", look);
+  window.addEventListener("focus", look);
   // A page that is put aside must not hold a connection; when it comes back, it may be an old one.
   window.addEventListener("pagehide", close);
   window.addEventListener("pageshow", (event) => event.persisted && connect());

@@ -5,12 +5,11 @@ How it works: each folder with a manifest, and each language in it, is a *part* 
 inputs, and each server needs the stages of its own part. Targets of make and just are the fall-back.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from hotpipe.config.detect import compiled, node, pythonservers, pythonstages, targets
-from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft
+from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft, name_of
 from hotpipe.config.detect.project import Disk, Project, Within
 from hotpipe.config.detect.pythonstages import Python
 
@@ -27,7 +26,6 @@ _MANIFESTS = (
     "Pipfile",
 )
 _DEEPEST = 2  # folders with a manifest of their own
-_ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +116,9 @@ def _together(parts: list[_Part]) -> Draft:
     for part in parts:
         draft = _placed(part, part.draft)
         named = _named(part, draft, {stage.name for stage in whole.stages})
-        servers = tuple(_of_part(part, named, choice, whole) for choice in draft.servers)
-        whole += replace(named, servers=servers)
+        whole += replace(named, servers=())
+        for choice in draft.servers:
+            whole += Draft(servers=(_of_part(part, named, choice, whole),))
     return whole
 
 
@@ -142,31 +141,20 @@ def _inputs(folder: str, inputs: tuple[str, ...]) -> tuple[str, ...]:
 def _named(part: _Part, draft: Draft, taken: set[str]) -> Draft:
     """Each stage of a folder is named after it; of two languages, the second one's after the language."""
 
-    def name(stage: StageDraft) -> str:
-        full = f"{plain(part.folder)}-{stage.name}" if part.folder else stage.name
-        return f"{full}-{part.language}" if full in taken else full
-
-    return replace(draft, stages=tuple(replace(stage, name=name(stage)) for stage in draft.stages))
+    names: dict[str, str] = {}
+    for stage in draft.stages:
+        full = f"{part.folder}-{stage.name}" if part.folder else stage.name
+        full = f"{full}-{part.language}" if full in taken else full
+        names[stage.name] = name_of(full, {*taken, *names.values()})
+    return replace(draft, stages=tuple(replace(stage, name=names[stage.name]) for stage in draft.stages))
 
 
 def _of_part(part: _Part, named: Draft, choice: tuple[ServerDraft, ...], others: Draft) -> tuple[ServerDraft, ...]:
     needs = tuple(stage.name for stage in named.active())
     taken = {server.name for one in others.servers for server in one}
-    name = plain(part.folder) if part.folder else choice[0].name
-    name = f"{name}-{part.language}" if name in taken else name
-    return tuple(
-        replace(
-            server,
-            name=name if len(named.servers) < 2 else server.name,
-            needs=needs if server.needs is None else server.needs,
-        )
-        for server in choice
-    )
-
-
-def plain(text: str) -> str:
-    """As a name of the configuration may be."""
-    return _ODD.sub("-", text.replace("/", "-")).strip("-") or "part"
+    name = part.folder if part.folder and len(named.servers) == 1 else choice[0].name
+    name = name_of(f"{name}-{part.language}" if name in taken else name, taken)
+    return tuple(replace(server, name=name, needs=needs if server.needs is None else server.needs) for server in choice)
 
 
 def _with_free_names(stages: tuple[StageDraft, ...], more: tuple[StageDraft, ...]) -> tuple[StageDraft, ...]:

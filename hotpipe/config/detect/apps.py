@@ -69,9 +69,13 @@ def find(project: Project) -> list[App]:
     sources = [path for path in project.paths if path.endswith(".py") and _is_served(path)]
     sources.sort(key=_rank)
     found = [app for path in sources[:_MOST_READ] for app in in_source(path, project.text(path))]
-    return sorted(
-        found, key=lambda app: app.is_factory and any(app.path == other.path for other in found if other != app)
-    )
+    found = [app for app in found if all(map(str.isidentifier, app.module.split(".")))]
+    return sorted(found, key=lambda app: app.is_factory and any(_is_made(app, other) for other in found))
+
+
+def _is_made(factory: App, app: App) -> bool:
+    """Whether an object beside a factory is what it makes."""
+    return app.path == factory.path and not app.is_factory
 
 
 def in_source(path: str, text: str) -> list[App]:

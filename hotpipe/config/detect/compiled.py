@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from shlex import quote
 
-from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft
+from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft, name_of
 from hotpipe.config.detect.manifests import table, toml
 from hotpipe.config.detect.project import Project, Within, top
 
@@ -28,13 +29,15 @@ def detect_go(project: Project) -> Draft:
         StageDraft("test", "go test ./...", "there is go.mod", missing=missing),
     ]
     servers = []
+    taken: set[str] = set()
     for folder, text in mains:
-        built = f"{top(project)}.hotpipe/bin/{_go_name(project, folder)}"
-        name = "build" if len(mains) == 1 else f"build-{_go_name(project, folder)}"
-        run = f"go build -o {built} ./{folder}".rstrip("/")
-        stages.append(StageDraft(name, run, f"{folder or 'main.go'} is a server", cache=False, missing=missing))
-        name = "web" if len(mains) == 1 else _go_name(project, folder)
-        server = _built(name, built, f"{folder or 'main.go'} is a server", text, bool(_GO_TAKES.search(text)))
+        program = name_of(_go_name(project, folder), taken)
+        taken.add(program)
+        because, built = f"{folder or 'main.go'} is a server", f"{top(project)}.hotpipe/bin/{program}"
+        run = f"go build -o {built} {quote(f'./{folder}'.rstrip('/'))}"
+        name = "build" if len(mains) == 1 else f"build-{program}"
+        stages.append(StageDraft(name, run, because, cache=False, missing=missing))
+        server = _built("web" if len(mains) == 1 else program, built, because, text, bool(_GO_TAKES.search(text)))
         servers.append((replace(server, missing=missing),))
     return Draft(tuple(stages), tuple(servers))
 
@@ -96,9 +99,10 @@ def _serving_crates(project: Project) -> Iterator[tuple[str, str, str, bool]]:
         crate = Within(project, folder.rstrip("/")) if folder else project
         name = table(toml(project.text(path)), "package").get("name")
         text = "\n".join(crate.text(source) for source in crate.paths if re.fullmatch(r"src/.+\.rs", source))
-        if isinstance(name, str) and "src/main.rs" in crate.paths and _RUST_SERVES.search(text):
+        is_named = isinstance(name, str) and re.fullmatch(r"[\w-]+", name, re.ASCII)
+        if is_named and "src/main.rs" in crate.paths and _RUST_SERVES.search(text):
             takes = bool(_RUST_TAKES.search(text) or "listenfd" in crate.text("Cargo.toml"))
-            yield f"{folder}src/main.rs", name, text, takes
+            yield f"{folder}src/main.rs", str(name), text, takes
 
 
 def _built(name: str, binary: str, because: str, text: str, takes_socket: bool) -> ServerDraft:  # noqa: FBT001

@@ -1,6 +1,17 @@
 """What is proposed for a project: stages, servers, and why. Nothing here is a configuration yet."""
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+
+_ODD = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def name_of(text: str, taken: Collection[str] = ()) -> str:
+    """A name of the configuration for a folder or a program, unlike those that are `taken`; without dots, which TOML
+    would take for tables."""
+    name = _ODD.sub("-", text).strip("-") or "part"
+    return next(one for one in (name, *(f"{name}-{count}" for count in range(2, len(taken) + 3))) if one not in taken)
 
 
 @dataclass(frozen=True, slots=True)

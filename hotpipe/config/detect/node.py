@@ -100,9 +100,7 @@ class _Package:
                 yield from self._node_tests()
         if "build" in self.scripts and not self._serves_a_build():
             stage = self._stage("build", "build")
-            yield replace(
-                stage, missing=stage.missing or "not for each save; `cache = false`, if a server needs its files"
-            )
+            yield replace(stage, missing=stage.missing or "not needed on each save")
         elif "build" in self.scripts:
             yield replace(self._stage("build", "build"), cache=False)
 
@@ -170,7 +168,8 @@ class _Package:
         named.append(str(self.manifest.get("main", "")))
         usual = [f"{name}.{end}" for name in _USUAL for end in ("js", "mjs", "cjs", "ts", "mts")]
         known = [file.removeprefix("./") for file in (*named, *usual)]
-        return [file for file in dict.fromkeys(known) if _SERVES.search(self.project.text(file))]
+        plain = (file for file in dict.fromkeys(known) if re.fullmatch(r"[\w./-]+", file))
+        return [file for file in plain if _SERVES.search(self.project.text(file))]
 
     def _of_file(self, files: list[str], script: str) -> Iterator[ServerDraft]:
         for file in files[:1]:

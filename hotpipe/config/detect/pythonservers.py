@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from shlex import quote
 
 from hotpipe.config.detect import apps
 from hotpipe.config.detect.apps import App
@@ -95,7 +96,7 @@ def _flask(app: App, command: str) -> ServerDraft:
 
 def _aiohttp(python: Python, app: App) -> Iterator[ServerDraft]:
     runs_itself = bool(_RUNS_ITSELF.search(python.project.text(app.path)))
-    itself = _draft(app, f"{python.interpreter()} {app.path}")
+    itself = _draft(app, f"{python.interpreter()} {quote(app.path)}")
     if runs_itself and app.takes_socket:
         yield itself
     if command := python.command("gunicorn"):

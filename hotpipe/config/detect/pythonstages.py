@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from shlex import quote
 from typing import Any
 
 from hotpipe.config.detect import manifests
@@ -22,6 +23,7 @@ _MARKS = (
     "tox.ini",
     "noxfile.py",
 )
+_TOOLS = ("ruff.toml", ".ruff.toml", "mypy.ini", "pytest.ini", ".flake8")
 _RUNNERS = (("uv", "uv.lock"), ("poetry", "poetry.lock"), ("pdm", "pdm.lock"), ("pipenv", "Pipfile.lock"))
 _TEST = re.compile(r"(?:.*/)?(?:test_[^/]*|[^/]*_test)\.py")
 _NOT_CHECKED = ("docs", "doc", "examples", "scripts", "migrations", "build")
@@ -39,7 +41,9 @@ _LINTERS = (
 
 def is_python(project: Project) -> bool:
     """Whether there is a manifest, or sources at the top."""
-    return any(mark in project.paths for mark in _MARKS) or any(re.fullmatch(r"[^/]+\.py", p) for p in project.paths)
+    return any(mark in project.paths for mark in (*_MARKS, *_TOOLS)) or any(
+        re.fullmatch(r"[^/]+\.py", p) for p in project.paths
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def stages(python: Python) -> Iterator[StageDraft]:
     found = [*_linters(python), *_tests(python)]
     yield from found
     if all(stage.missing for stage in found) and any(path.endswith(".py") for path in python.project.paths):
-        run = f"{python.interpreter()} -m compileall -q {' '.join(python.sources())}"
+        run = f"{python.interpreter()} -m compileall -q {' '.join(map(quote, python.sources()))}"
         yield StageDraft("syntax", run, "nothing else is installed: at least, all can be read", inputs=("*.py",))
 
 
@@ -138,13 +142,19 @@ def _because(python: Python, program: str, key: str, files: tuple[str, ...]) -> 
 
 
 def _arguments(python: Python, program: str, arguments: str) -> str:
-    sources = python.sources()
+    sources = tuple(map(quote, python.sources()))
     if arguments == "SOURCES":
         return " ".join(sources)
     if arguments == "TARGETS":
-        told = table(python.pyproject, "tool", program).keys() & {"files", "packages", "modules"}
-        return "" if told else " ".join(source for source in sources if source not in ("tests", "test")) or "."
+        return "" if _knows_what(python, program) else " ".join(s for s in sources if s not in ("tests", "test")) or "."
     return arguments
+
+
+def _knows_what(python: Python, program: str) -> bool:
+    """Whether its own configuration says what is to be checked."""
+    own = [manifests.ini(python.project.text(file)) for file in (f"{program}.ini", f".{program}.ini", "setup.cfg")]
+    keys = {key for one in own if one.has_section(program) for key in one.options(program)}
+    return bool((keys | table(python.pyproject, "tool", program).keys()) & {"files", "packages", "modules"})
 
 
 def _tests(python: Python) -> Iterator[StageDraft]:
@@ -190,7 +200,7 @@ def _start(tests: tuple[str, ...]) -> str:
     """Where unittest looks: from the top, or from the folder of tests that is no package."""
     folders = {path.partition("/")[0] for path in tests if "/" in path}
     pattern = "" if any("test_" in path for path in tests) else " -p '*_test.py'"
-    return (f" -s {folders.pop()}" if len(folders) == 1 and all("/" in path for path in tests) else "") + pattern
+    return (f" -s {quote(folders.pop())}" if len(folders) == 1 and all("/" in path for path in tests) else "") + pattern
 
 
 def _sessions(python: Python) -> Iterator[StageDraft]:

@@ -10,7 +10,7 @@ _FILES = (
     ("make", ("Makefile", "makefile", "GNUmakefile")),
     ("just", ("justfile", "Justfile", ".justfile")),
 )
-_TARGET = re.compile(r"^@?([A-Za-z][\w-]*)(?:\s+[^:=\n]*)?:(?!=)", re.MULTILINE)
+_TARGET = re.compile(r"^@?([A-Za-z][\w-]*)(?:[ \t][^:\n]*)?:(?!=)", re.MULTILINE)
 _STAGES = ("lint", "format-check", "check", "typecheck", "types", "test")
 _SERVERS = ("serve", "run", "dev", "start")
 

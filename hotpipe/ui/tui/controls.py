@@ -11,7 +11,7 @@ from hotpipe.ui.tui import looks
 from hotpipe.ui.tui.layout import Drawn, Scene
 from hotpipe.ui.tui.looks import Choice, Looks
 
-_MESSAGE_S = 5.0
+_MESSAGE_S = 4.0
 _LISTS = {"f": looks.FAILURES, "w": looks.WARNINGS, "?": looks.HELP}
 _STEPS = {"l": 1, "tab": 1, "backtab": -1}
 _STARTS, _ENDS = {"home", "g"}, {"end", "G"}

@@ -17,6 +17,7 @@ _COMPLETE = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # control strings: a terminal's answers
     r"|\x1b[^\[O\]PX^_\x1b]"  # with Alt
     r"|\x1b(?=\x1b)"
+    r"|\x1b(?:\[[0-?]*[ -/]*|O)(?=[^ -~])|\x1b[\]PX^_][^\x07\x1b]*(?=\x1b[^\\])"  # those that were broken off
     r"|[^\x1b]"
 )
 _TO_THE_END = re.compile(r"(?s).*?\x1b\[201~")  # of what is pasted

@@ -19,6 +19,7 @@ from hotpipe.ui.tui.together import Together
 from hotpipe.ui.view import View
 
 _TALL = 24  # rows from which on the band has three of them
+_AIRY = 30  # and an empty row stands around stages and servers
 _LOG_SHARE = 0.4
 _LEAST_LOG = 4
 _FOOTER = (
@@ -67,9 +68,10 @@ class Drawn:
 def draw(scene: Scene, size: os.terminal_size, ink: Ink, now: float) -> Drawn:
     """The screen as it should be; `now` is CLOCK_MONOTONIC, in seconds."""
     columns, rows = max(1, size.columns), max(1, size.lines)
-    top = _band(band(scene.view, now), columns, 3 if rows >= _TALL else 1)
+    air: list[Line] = [[]] if rows >= _AIRY else []
+    top = [*_band(band(scene.view, now), columns, 3 if rows >= _TALL else 1), *air]
     bottom = [*_notice(scene, now), _footer(scene.view, columns)] if rows >= 5 else []
-    head = _head(scene.view, ink, now, rows - len(top) - len(bottom))
+    head = [*_head(scene.view, ink, now, rows - len(top) - len(bottom) - len(air)), *air]
     choice = scene.choice()
     shown = pane(scene.view, choice, scene.together, ink)
     room = max(0, rows - len(top) - len(head) - len(bottom) - 1)

@@ -42,6 +42,7 @@ _LOOK_AGAIN_S = 0.3  # whether the terminal is ours again
 _HEAD_START_S = 0.5  # for the watcher, before rich is loaded
 _TICK_S = 0.2  # between two pictures where nothing but time passes
 _LONGEST_PACE_S = 1.0
+_FIRST = "\x1b[1;1H\x1b[1m STARTING\x1b[m"  # until there is a picture
 _STILL = "hotpipe stands still: servers go on, saves are not noticed until it does too (fg)\n"
 
 
@@ -129,6 +130,7 @@ class _Session:
     # What is drawn.
 
     async def _draw(self) -> None:
+        await self._terminal.write(_FIRST)
         with anyio.move_on_after(_HEAD_START_S):
             await self._is_at_work.wait()
         self._picture = await anyio.to_thread.run_sync(self._load)

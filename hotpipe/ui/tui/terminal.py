@@ -61,10 +61,12 @@ class Terminal:
         """All as it was. May be called at any time, and again; does not raise."""
         if not self.is_entered:
             return
-        self.is_entered = False
-        self._go_on()
+        self.is_entered, is_ours = False, self.is_ours()
+        if is_ours:
+            self._go_on()
         self._say(_LEAVE)
-        self._set(self._usual)
+        if is_ours:  # else the modes are those of whoever has it by now
+            self._set(self._usual)
 
     def print(self, text: str) -> None:
         """Into the normal screen."""
@@ -122,8 +124,7 @@ class Terminal:
             signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
     def _go_on(self) -> None:
-        """After Ctrl-S nothing would come through."""
-        try:
-            termios.tcflow(self._device, termios.TCOON)
-        except (OSError, termios.error):
-            self.is_gone = True
+        """After Ctrl-S nothing would come through. Without IXON Linux goes on: n_tty_set_termios()."""
+        modes = list(self._usual)
+        modes[0] &= ~termios.IXON
+        self._set(modes)
