@@ -30,6 +30,7 @@ __all__ = ["LONGEST_LINE", "Child", "Exit", "OnLine"]
 
 _LOOK_S = 0.02
 _CHUNK = 1 << 14  # bytes; of the shortest lines so many that the loop is not kept from anything else
+_BURST = 1 << 10  # bytes; whoever writes so much has more to say, and a pty gives 4 kB a time
 _REST = 1 << 22  # bytes that are still read from a pipe after the program's end
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 _NO_PAGER = {"PAGER": "cat", "GIT_PAGER": "cat"}  # at a terminal git starts one, which waits for keys without end
@@ -147,7 +148,7 @@ class Child:
                     self.terminal.heard(stream, chunk)
                 lines.add(chunk)
         finally:
-            for chunk in _rest(pipe):
+            for chunk in _at_once(pipe, _REST):
                 lines.add(chunk)
             lines.end()
 
@@ -215,14 +216,14 @@ async def _chunks(pipe: int, lines: Lines) -> AsyncIterator[bytes]:
         with contextlib.suppress(BlockingIOError):
             if not (chunk := _read(pipe)):
                 return
-            yield chunk
+            yield chunk if len(chunk) < _BURST else chunk + b"".join(_at_once(pipe, _CHUNK))
 
 
-def _rest(pipe: int) -> Iterator[bytes]:
-    """What is in it at this moment."""
+def _at_once(pipe: int, most: int) -> Iterator[bytes]:
+    """What is in it at this moment, so many bytes or a bit more."""
     size = 0
     with contextlib.suppress(BlockingIOError):
-        while size < _REST and (chunk := _read(pipe)):
+        while size < most and (chunk := _read(pipe)):
             size += len(chunk)
             yield chunk
 
