@@ -1,9 +1,12 @@
 """The terminal face without a terminal: what stands where on the screen, what keys mean, what is written again."""
 
 import os
+import select
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
+import anyio
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +49,7 @@ from hotpipe.ui.tui.layout import Drawn, Scene, draw
 from hotpipe.ui.tui.looks import Choice, Looks
 from hotpipe.ui.tui.parting import parting
 from hotpipe.ui.tui.picture import Picture
+from hotpipe.ui.tui.terminal import Terminal
 from hotpipe.ui.tui.together import Together
 from hotpipe.ui.view import MOST_LINES, View
 
@@ -611,6 +615,44 @@ class TestWhatIsWritten:
         frame = Frame()
         frame.update(["a", "b"])
         assert "\x1b[2J" in frame.update(["a", "b", "c"])
+
+
+class TestATerminalThatIsRead:
+    @pytest.fixture
+    def pty(self) -> Iterator[tuple[int, Terminal]]:
+        """What a terminal shows is read from its other end."""
+        ours, theirs = os.openpty()
+        yield ours, Terminal(os.ttyname(theirs))
+        os.close(ours)
+        os.close(theirs)
+
+    def seen(self, ours: int, size: int) -> str:
+        text = b""
+        while len(text) < size and select.select([ours], [], [], 30)[0]:
+            text += os.read(ours, 65_536)
+        return text.decode()
+
+    @pytest.mark.anyio
+    async def test_late_has_its_pictures_whole_and_titles_between_them(self, pty: tuple[int, Terminal]) -> None:
+        ours, terminal = pty
+        terminal.enter()
+        entered = os.read(ours, 100).decode()
+        assert entered.endswith("\x1b[2J")
+        picture, title = "\x1b[31mx\x1b[m" * 30_000, "\x1b]2;red\x07"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(terminal.write, picture)
+            await anyio.wait_all_tasks_blocked()
+            assert terminal.aside(title)
+            assert await anyio.to_thread.run_sync(self.seen, ours, len(picture)) == picture
+        await terminal.write("next")
+        assert self.seen(ours, len(title) + 4) == f"{title}next"
+
+    def test_takes_no_titles_while_somebody_else_has_it(self, pty: tuple[int, Terminal]) -> None:
+        _, terminal = pty
+        terminal.enter()
+        assert terminal.aside("x")
+        terminal.lend()
+        assert not terminal.aside("x")
 
 
 class TestWhichServerIsMeant:

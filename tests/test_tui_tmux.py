@@ -74,6 +74,13 @@ class TestWhatIsSeen:
         watching.resize(100, 30)
         watching.until("GREEN  run 1", "q quit", "served")
 
+    def test_the_title_tells_the_verdict_and_is_given_back(self, project: Path, watching: Tmux) -> None:
+        watching.when(lambda _: watching.told("#{pane_title}").startswith("✓"), "entitled")
+        (project / "app.py").write_text(BAD)
+        watching.when(lambda _: watching.told("#{pane_title}").startswith("✗"), "entitled")
+        watching.type("q")
+        watching.when(lambda _: watching.told("#{pane_title}")[0] not in "✓✗", "given back")
+
     def test_children_see_the_terminals_size(self, project: Path, tmux: Tmux) -> None:  # noqa: F811
         (project / "serve.sh").write_text("while :; do stty size <&1; sleep 0.1; done")
         tmux.run(f"{COMMAND} watch")

@@ -18,7 +18,6 @@ import anyio
 
 from hotpipe.ui.tui.fit import is_foreground
 
-_DEVICE = "/dev/tty"
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[?2004h\x1b[2J"  # alternate screen, no cursor, no wrapping, pastes are marked
 _LEAVE = "\x1b\\\x1b[?2026l\x1b[m\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l"  # ST first: a write may have been cut short
 _PATIENCE_S = 1.0  # for a terminal that takes nothing, when it is to be left
@@ -30,8 +29,8 @@ _SMALLEST = os.terminal_size((20, 5))
 class Terminal:
     """The terminal that hotpipe was started from; raises OSError where there is none."""
 
-    def __init__(self) -> None:
-        self._device = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    def __init__(self, device: str = "/dev/tty") -> None:
+        self._device = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         self._usual = termios.tcgetattr(self._device)
         self.is_entered = False
         self.is_gone = False
