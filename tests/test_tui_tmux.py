@@ -267,6 +267,14 @@ class TestAttach:
         tmux.type("C-c")
         is_as_it_was(tmux)
 
+    def test_nor_does_one_that_comes_before_it_is_attached(self, watching: Tmux) -> None:
+        hotpipe = watching.hotpipe()
+        watching.type("a")
+        watching.when(lambda _: watching.told("#{alternate_on}") == "0", "lent")
+        watching.type("C-c")
+        watching.until("web is detached", "q quit")
+        assert is_alive(hotpipe.pid)
+
     def test_what_is_killed_leaves_no_trace(self, debugged: tuple[Tmux, Asking]) -> None:
         tmux, _ = debugged  # noqa: F811
         next(each for each in tmux.hotpipe().children() if "attach" in each.cmdline()).kill()
