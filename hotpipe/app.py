@@ -313,7 +313,8 @@ class _Session:
         from hotpipe.ui.notify import Around, tell
 
         root = self.job.project.root
-        around = Around(lambda: self._halves.project.config.notify, self.processes, root, os.environ)
+        aside = self.job.face.aside if isinstance(self.job.face, Screen) else None
+        around = Around(lambda: self._halves.project.config.notify, self.processes, root, os.environ, aside)
         await tell(around, Notices(os.path.basename(root)), inbox)
 
     def dashboard(self, page: "Page") -> "Dashboard":
