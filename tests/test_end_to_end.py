@@ -430,6 +430,29 @@ def test_when_the_project_vanishes_the_server_stays(tmp_path: Path, start: Start
 # --- in a terminal -------------------------------------------------------------------------------------------------
 
 
+def test_when_its_own_folder_is_removed_it_is_still_the_only_one_and_can_be_asked(tmp_path: Path, start: Start) -> None:
+    folder = project(tmp_path / "project", GOOD_PAGES, page_txt="good")
+    start(folder, "watch").until("run.finished", status="green")
+    shutil.rmtree(folder / ".hotpipe")  # git clean -dfx
+    until = time.monotonic() + PATIENCE_S
+    while run(folder, "status").returncode:
+        assert time.monotonic() < until
+    second = run(folder, "watch", "--once-green")
+    assert (second.returncode, "already runs in this project" in second.stderr) == (1, True)
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (*HOTPIPE, *arguments),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Tmux]:
     with closed(Tmux(tmp_path, 150, 50)) as opened:

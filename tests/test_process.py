@@ -350,6 +350,13 @@ async def test_stopping_what_has_ended_does_nothing(processes: System) -> None:
     assert child.exit == Exit(4, None)
 
 
+async def test_nothing_is_started_when_everything_was_ended(anyio_backend: str) -> None:
+    system = System()
+    await system.close()
+    with pytest.raises(SpawnError, match="hotpipe is ending"):
+        system.spawn(command("true"))
+
+
 async def test_stopping_one_leaves_the_other_alone(processes: System) -> None:
     async with running(processes, TREES["a daemon"]) as (other, others):
         async with running(processes, TREES["a daemon"]) as (child, _):

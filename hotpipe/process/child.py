@@ -15,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -194,12 +195,19 @@ def _spawn(command: Command, env: dict[str, str], standard: tuple[int | None, in
         *((os.POSIX_SPAWN_DUP2, s, _FIRST_SOCKET + i) for i, s in enumerate(sockets)),
     ]
     try:
-        return os.posix_spawn(
-            argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_OWN_SIGNALS
-        )
+        spawn = partial(os.posix_spawn, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_OWN_SIGNALS)
+        try:
+            return spawn(argv[0], argv, env)
+        except UnicodeEncodeError:  # the locale lacks a character of the configuration, which is UTF-8
+            octets = {_octets(name): _octets(text) for name, text in env.items()}
+            return spawn(_octets(argv[0]), [*map(_octets, argv)], octets)
     finally:
         for s in sockets:
             os.close(s)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 async def _readable_once(descriptor: int) -> None:
