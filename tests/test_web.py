@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -452,6 +452,43 @@ def again(act: Any) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
+
+
+class TestConnections:
+    def test_a_flood_of_them_takes_nothing_from_stages_and_servers(self, project: Path, start: Start) -> None:
+        """Each would have its descriptor before any could be closed."""
+        write(project, CONFIG + SERVER)
+        hotpipe = start(project, "watch", "--web", launcher=("sh", "-c", 'ulimit -n 256; exec "$@"', "sh"))
+        client = client_of(hotpipe)
+        hotpipe.until("server.live")
+        with ExitStack() as held:
+            for _ in range(600):
+                held.enter_context(said_nothing(client.port))
+            (project / "page.txt").write_text("good again\n")
+            hotpipe.until("change.detected")
+            assert hotpipe.until("run.finished", run=2)["status"] == "green"
+            hotpipe.until("server.live", generation=2)
+        assert hotpipe.said() == ""
+
+    def test_those_that_ask_for_nothing_make_way_for_who_asks(self, client: Client) -> None:
+        with client.stream() as stream, ExitStack() as held:
+            next(stream)
+            for _ in range(200):
+                held.enter_context(said_nothing(client.port))
+            assert client.get("/").status == 200
+            client.post("/api/pause")
+            assert folded(stream, paused=True)
+
+
+@contextmanager
+def said_nothing(port: int) -> Iterator[None]:
+    """A connection on which half a request has come; it may not be accepted yet, or be closed already."""
+    with socket.socket() as half:
+        half.setblocking(False)
+        half.connect_ex(("127.0.0.1", port))
+        with suppress(OSError):
+            half.send(b"GET / HTTP/1.1\r\nHost: 127.0")
+        yield
 
 
 class TestPast:
