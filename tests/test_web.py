@@ -323,6 +323,14 @@ class TestButtons:
         client = client_of(hotpipe)
         assert hotpipe.until("server.output", server="app")["text"] == f"dashboard at {client.origin}"
 
+    def test_a_stage_is_not_told_for_the_badge_would_be_in_the_pages_that_it_tests(
+        self, tmp_path: Path, start: Start
+    ) -> None:
+        """And what has passed without it, or with it, is remembered for both."""
+        config = CONFIG.replace("cat page.txt", "cat page.txt; echo dashboard at ${HOTPIPE_WEB:-nowhere}")
+        watching = start(write(tmp_path / "told", config), "watch", "--web")
+        assert watching.until("stage.output", text="dashboard at nowhere")
+
     def test_where_no_gate_runs_there_is_nothing_to_pause(self, tmp_path: Path, start: Start) -> None:
         config = CONFIG[CONFIG.index("[web]") :] + SERVER
         client = client_of(start(write(tmp_path / "served", config), "serve", "--web"))
