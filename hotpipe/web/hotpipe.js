@@ -23,7 +23,7 @@
   const base = new URL(".", new URL(address, document.baseURI)).href;
   const MARKS = { good: "✓", busy: "●", bad: "✗", calm: "‖", gone: "○" };
   const CORNERS = ["bottom-right", "bottom-left", "top-right", "top-left"];
-  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 5000, PATIENCE = 5000;
+  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 5000, PATIENCE = 5000, MOST = 5;
 
   // What is kept for this tab, where the page may keep anything.
   const memory = {
@@ -110,11 +110,12 @@
     }
   }
 
+  const asked = () => performance.getEntriesByType("navigation")[0];
+
   // How long ago this page was asked for, in ms; a cache does not say.
   function age() {
-    const [entry] = performance.getEntriesByType("navigation");
-    if (entry && entry.transferSize === 0) return Infinity;
-    return performance.now() - (entry ? entry.requestStart : 0);
+    const { transferSize, requestStart = 0 } = asked() || {};
+    return transferSize === 0 ? Infinity : performance.now() - requestStart;
   }
 
   function learn(state) {
@@ -135,19 +136,24 @@
 
   // --- The page anew.
 
+  // Not for ever: a cache may give the same old page, at another address each time.
   function renew(target, first) {
     if (wanted === target) return;
-    const here = location.href + " " + target;
-    if (first && memory.read("made") === here) {
-      mine = told.server.generation; // it was made anew for that, and still says another one: a cache, perhaps
+    const [made, ...all] = (memory.read("made") || "").split(" ");
+    const tried = made === target ? all : [];
+    if (first && tried.includes(location.href)) {
+      mine = told.server.generation; // made anew, and still says another one
       return;
     }
     wanted = target;
     if (said("reload") === "never") return;
-    const kept = memory.write("made", here);
-    if (said("reload") === "ask" || (first && !kept)) awaited = target;
+    const kept = memory.write("made", [target, ...tried, location.href].join(" "));
+    if (said("reload") === "ask" || (first && (!kept || forgets() || tried.length >= MOST))) awaited = target;
     else reload(target);
   }
+
+  // Whether the page removes what is kept.
+  const forgets = () => asked()?.type === "reload" && memory.read("left") === null;
 
   function reload(target) {
     setTimeout(() => { awaited = target; draw(); }, PATIENCE); // somebody wanted to stay
@@ -434,7 +440,7 @@
   document.addEventListener("visibilitychange", look);
   window.addEventListener("focus", look);
   // A page that is put aside must not hold a connection; when it comes back, it may be an old one.
-  window.addEventListener("pagehide", close);
+  window.addEventListener("pagehide", () => { memory.write("left", "1"); close(); });
   window.addEventListener("pageshow", (event) => event.persisted && connect());
   connect();
   if (document.readyState !== "loading") setTimeout(draw);
