@@ -244,6 +244,9 @@ class TestStages:
             "! no watches left", "  hint: sudo sysctl y"
         )
         assert shown(Warned(code="x", message="odd")) == "! odd\n"
+        assert shown(Warned(code="x", message="cannot read \x1b]0;x\x07y", hint="rm \x9b2Jy")) == text(
+            "! cannot read y", "  hint: rm y"
+        )
 
     def test_what_follows_from_the_rest_is_not_printed(self) -> None:
         change = ChangeDetected(paths=("a",), cause="event")
