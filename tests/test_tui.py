@@ -159,6 +159,11 @@ class TestTheBand:
         down = ServerFailed(server="web", generation=1, reason="exit status 1", serving=None)
         assert band(*GREEN, boots(), down).startswith(" DOWN  web")
 
+    def test_a_next_attempt_is_told_before_what_failed(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exit status 1", serving=1)
+        told = band(*GREEN, boots(), live(), boots(2), failed, boots(3))
+        assert told.startswith(" FAILED  web: generation 3 is starting 4.5 s · generation 2: exit status 1")
+
     def test_a_stage_that_may_fail_turns_nothing_red_and_is_not_forgotten(self) -> None:
         allowed = ends("lint", "failed", allowed=True)
         assert band(started("lint"), begun(), starts("lint"), allowed, over("green")).endswith("lint failed (allowed)")
@@ -235,6 +240,12 @@ class TestServers:
         failed = ServerFailed(server="web", generation=2, reason="exit status 3", serving=1)
         text = shown(started(servers=("web",)), begun(), boots(), live(), VERIFIED, boots(2), failed, columns=120)
         assert " ✗ web generation 2: exit status 3 · generation 1, tree 3f2a91c0 goes on serving" in text
+
+    def test_a_next_attempt_stands_before_what_failed_which_may_be_long(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exit status 3", serving=1)
+        serves = (started(servers=("web",)), begun(), boots(), live(), VERIFIED, boots(2), failed, boots(3))
+        text = shown(*serves, columns=120)
+        assert "generation 3 is starting 6.5 s · generation 2: exit status 3 · generation 1, tree" in text
 
     def test_where_nobody_answers_connections_wait(self) -> None:
         failed = ServerFailed(server="web", generation=1, reason="exit status 3", serving=None)
