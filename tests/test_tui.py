@@ -33,6 +33,7 @@ from hotpipe.events import (
     StageStatus,
     Started,
     Warned,
+    WebReady,
 )
 from hotpipe.ui.links import Links
 from hotpipe.ui.style import Style
@@ -423,6 +424,20 @@ class TestKeysDo:
         assert "run the stages now" in typing.type("?")
         assert "run the stages now" not in typing.type("esc")
         assert "run the stages now" not in typing.type("?", "?")
+
+    def test_the_address_of_the_dashboard_is_shown_until_a_key_is_pressed_and_then_in_the_help(self) -> None:
+        address = f"http://127.0.0.1:7777/#token={'x' * 43}"
+        typing = Typing(*GREEN, WebReady(url=address))
+        assert f"\n{address}\n" in typing.type(), "whole in 80 columns"
+        assert f" dashboard: {address}  (o)\n" in "\n".join(lines(screen(typing.scene, columns=120)))
+        assert address not in typing.type("r")
+        assert address in typing.type("?")
+
+    def test_what_is_to_be_copied_stays_until_a_key_is_pressed(self) -> None:
+        typing = Typing(*GREEN)
+        typing.controls.keep("open http://127.0.0.1:8000")
+        assert "open http" in "\n".join(lines(screen(typing.scene, now=1e9)))
+        assert "open http" not in typing.type("end")
 
     def test_warnings_that_were_looked_at_are_put_away(self) -> None:
         typing = Typing(*GREEN, Warned(code="x", message="mind this", hint="so"))

@@ -38,6 +38,7 @@ from hotpipe.events import (
     TriggerTouched,
     Warned,
     WatchReady,
+    WebReady,
 )
 from hotpipe.saves import Saves
 
@@ -246,6 +247,7 @@ class View:
     watching: WatchReady | None = None
     paused: bool = False
     ending: bool = False
+    dashboard: str = ""  # its address, with what lets its buttons act
     saves: Saves = field(default_factory=Saves)
     verdict: Literal["green", "red"] | None = None  # the last one
     errors: tuple[str, ...] = ()
@@ -307,6 +309,8 @@ class View:
                 self.warnings.append(event)
             case Ending():
                 self.ending = True
+            case WebReady():
+                self.dashboard = event.url
             case _:
                 pass
 
