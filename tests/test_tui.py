@@ -36,6 +36,7 @@ from hotpipe.events import (
     StageStatus,
     Started,
     Warned,
+    WebReady,
 )
 from hotpipe.ui.links import Links
 from hotpipe.ui.style import Style
@@ -164,6 +165,11 @@ class TestTheBand:
         down = ServerFailed(server="web", generation=1, reason="exit status 1", serving=None)
         assert band(*GREEN, boots(), down).startswith(" DOWN  web")
 
+    def test_a_next_attempt_is_told_before_what_failed(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exit status 1", serving=1)
+        told = band(*GREEN, boots(), live(), boots(2), failed, boots(3))
+        assert told.startswith(" FAILED  web: generation 3 is starting 4.5 s · generation 2: exit status 1")
+
     def test_a_stage_that_may_fail_turns_nothing_red_and_is_not_forgotten(self) -> None:
         allowed = ends("lint", "failed", allowed=True)
         assert band(started("lint"), begun(), starts("lint"), allowed, over("green")).endswith("lint failed (allowed)")
@@ -240,6 +246,12 @@ class TestServers:
         failed = ServerFailed(server="web", generation=2, reason="exit status 3", serving=1)
         text = shown(started(servers=("web",)), begun(), boots(), live(), VERIFIED, boots(2), failed, columns=120)
         assert " ✗ web generation 2: exit status 3 · generation 1, tree 3f2a91c0 goes on serving" in text
+
+    def test_a_next_attempt_stands_before_what_failed_which_may_be_long(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exit status 3", serving=1)
+        serves = (started(servers=("web",)), begun(), boots(), live(), VERIFIED, boots(2), failed, boots(3))
+        text = shown(*serves, columns=120)
+        assert "generation 3 is starting 6.5 s · generation 2: exit status 3 · generation 1, tree" in text
 
     def test_where_nobody_answers_connections_wait(self) -> None:
         failed = ServerFailed(server="web", generation=1, reason="exit status 3", serving=None)
@@ -417,6 +429,20 @@ class TestKeysDo:
         assert "run the stages now" in typing.type("?")
         assert "run the stages now" not in typing.type("esc")
         assert "run the stages now" not in typing.type("?", "?")
+
+    def test_the_address_of_the_dashboard_is_shown_until_a_key_is_pressed_and_then_in_the_help(self) -> None:
+        address = f"http://127.0.0.1:7777/#token={'x' * 43}"
+        typing = Typing(*GREEN, WebReady(url=address))
+        assert f"\n{address}\n" in typing.type(), "whole in 80 columns"
+        assert f" dashboard: {address}  (o)\n" in "\n".join(lines(screen(typing.scene, columns=120)))
+        assert address not in typing.type("r")
+        assert address in typing.type("?")
+
+    def test_what_is_to_be_copied_stays_until_a_key_is_pressed(self) -> None:
+        typing = Typing(*GREEN)
+        typing.controls.keep("open http://127.0.0.1:8000")
+        assert "open http" in "\n".join(lines(screen(typing.scene, now=1e9)))
+        assert "open http" not in typing.type("end")
 
     def test_warnings_that_were_looked_at_are_put_away(self) -> None:
         typing = Typing(*GREEN, Warned(code="x", message="mind this", hint="so"))

@@ -1,5 +1,6 @@
 """One picture after the other: the scene, drawn for the terminal. Loads rich."""
 
+import math
 import os
 
 from hotpipe.actions import Actions
@@ -34,11 +35,15 @@ class Picture:
     def say(self, message: str) -> None:
         self._controls.say(message)
 
+    def keep(self, message: str) -> None:
+        self._controls.keep(message)
+
     def moves(self, now: float) -> bool:
         """Whether it changes by itself: something is at work, or a message is to go."""
         view, looks = self._scene.view, self._scene.looks
         at_work = view.run is not None and view.run.status is None
-        return at_work or now < looks.until + _AFTER_S or any(server.candidate for server in view.servers.values())
+        told = now < looks.until + _AFTER_S < math.inf
+        return at_work or told or any(server.candidate for server in view.servers.values())
 
     def server(self) -> str | None:
         """The one that a key means: whose log is shown, else who asked for input last, else the first."""

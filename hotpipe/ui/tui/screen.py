@@ -224,7 +224,10 @@ class _Session:
 
     async def _browse(self, picture: "Picture") -> None:
         address = self._actions.page()
-        picture.say(await trips.browse(address, os.environ) if address else "there is no page to open")
+        if address:
+            picture.keep(await trips.browse(address, os.environ))
+        else:
+            picture.say("there is no page to open")
         self._changed.set()
 
     async def _attach(self, picture: "Picture") -> None:
