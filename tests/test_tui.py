@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from hotpipe.errors import UsageError
 from hotpipe.events import (
@@ -185,6 +187,11 @@ class TestTheBand:
     def test_it_has_its_colour_across_the_whole_width(self) -> None:
         for line in screen(scene(*GREEN), columns=50).lines[:3]:
             assert sum(cell_len(part.text) for part in line if part.style.bgcolor) == 50
+
+    def test_that_its_text_is_cut_is_said_in_its_colour(self) -> None:
+        (middle,) = Text.from_ansi(INK.escapes(screen(scene(*RED), columns=20).lines[1], 20)).split("\n")
+        assert middle.plain.endswith("…")
+        assert all(middle.get_style_at_offset(Console(), place).bgcolor for place in range(20))
 
 
 class TestStages:

@@ -142,7 +142,9 @@ class Ink:
             line = [Segment(_ascii(part.text), part.style) for part in line]
         if width(line) <= columns:
             return line
-        return [*Segment.adjust_line_length(line, max(0, columns - 1), pad=False), Segment(self._ellipsis())]
+        cut = Segment.adjust_line_length(line, max(0, columns - 1), pad=False)
+        ground = cut[-1].style if cut and cut[-1].style and cut[-1].style.bgcolor else None  # a band has no gaps
+        return [*cut, Segment(self._ellipsis(), ground)]
 
     def _ellipsis(self) -> str:
         return "…" if self.style.unicode else ">"
