@@ -25,6 +25,7 @@ from hotpipe.events import (
     RunStarted,
     ServerLive,
     ServerStarting,
+    ServerStopped,
     ServerVerified,
     StageFinding,
     StageFinished,
@@ -116,6 +117,11 @@ class Told:
             ServerLive(server="web", generation=generation, pid=pid, sockets=sockets, took_ms=1),
             ServerVerified(server="web", generation=generation, tree=tree),
         )
+        if generation > 1 and pid == 100 + generation:
+            self.stop(generation - 1)
+
+    def stop(self, generation: int) -> None:
+        self.tell(ServerStopped(server="web", generation=generation, exit_code=0, signal=None, killed=False))
 
     def save(self, run: int, *paths: str) -> None:
         """Files are saved, and a run begins; its tree is called after it."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
@@ -336,7 +337,7 @@ def _waitress(folder: Any) -> Iterator[int]:
     thread = threading.Thread(target=server.run)
     thread.start()
     yield int(server.effective_port)
-    server.asyncore.close_all(map=server._map)
+    server.trigger.pull_trigger(partial(server.asyncore.close_all, map=server._map))  # in its own thread
     server.task_dispatcher.shutdown()
     thread.join(PATIENCE_S)
 

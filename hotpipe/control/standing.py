@@ -6,7 +6,6 @@ from typing import Literal
 import msgspec
 
 from hotpipe.control.protocol import Failing, Failure, Finding, Run, Server, Socket
-from hotpipe.control.saves import Saves
 from hotpipe.events import (
     Address,
     AnyEvent,
@@ -29,6 +28,7 @@ from hotpipe.events import (
     StageStarted,
     Started,
 )
+from hotpipe.saves import Saves
 
 _replace = msgspec.structs.replace
 

@@ -38,13 +38,13 @@ from hotpipe.events import (
     Warned,
     WatchReady,
 )
+from hotpipe.saves import Saves
 
 MOST_CHARACTERS = 4_000_000
 MOST_LINES = 5_000  # of one stage's output; of what is longer, the end is what one needs
 MOST_FINDINGS = 1_000  # of one stage; of more, the beginning
 MOST_GENERATIONS = 50  # of one server that are dead
 MOST_WARNINGS = 50
-MOST_TREES = 1_000
 Outcome = Literal["booting", "live", "discarded", "failed"]
 _FAILED = frozenset({"failed", "timed_out"})
 
@@ -235,11 +235,10 @@ class View:
     watching: WatchReady | None = None
     paused: bool = False
     ending: bool = False
-    saves: int = 0
+    saves: Saves = field(default_factory=Saves)
     verdict: Literal["green", "red"] | None = None  # the last one
     errors: tuple[str, ...] = ()
     warnings: deque[Warned] = field(default_factory=lambda: deque(maxlen=MOST_WARNINGS))
-    _seen: dict[str, int] = field(default_factory=dict)  # the number of saves when a tree was last on disk
     _alive: dict[str, tuple[int, StageView]] = field(default_factory=dict)  # stages that may go on in another run
     _commands: dict[str, str] = field(default_factory=dict)
 
@@ -262,8 +261,7 @@ class View:
             case StageFinished() if self.run:
                 self._stage(self.run, event.stage).finish(event)
             case ChangeDetected():
-                self.saves += 1
-                self._recount()
+                self._count(event)
             case _ if (name := getattr(event, "server", None)) is not None:
                 self._apply_server(self.server(name), event, at)
             case _:
@@ -276,7 +274,7 @@ class View:
     def is_current(self) -> bool:
         """Whether the last run is over, and on what is on disk."""
         run = self.run
-        return run is not None and run.status in {"green", "red"} and self._seen.get(run.tree) == self.saves
+        return run is not None and run.status in {"green", "red"} and self.saves.is_there(run.tree)
 
     def _apply_rest(self, event: AnyEvent) -> None:
         match event:
@@ -316,7 +314,7 @@ class View:
             unfinished = {name: (number, each) for name, each in self.run.stages.items() if each.status is None}
             self._alive |= unfinished
         self.run = RunView(event.run, event.tree, event.changed, began=at)
-        self._see(event.tree)
+        self._count(event)
 
     def _finish(self, run: RunView, event: RunFinished) -> None:
         run.status, run.took_ms = event.status, event.took_ms
@@ -338,24 +336,20 @@ class View:
         stage.command = stage.command or self._commands.get(name, "")
         return stage
 
-    def _see(self, tree: str) -> None:
-        """That tree is on disk now."""
-        self._seen.pop(tree, None)
-        self._seen[tree] = self.saves
-        while len(self._seen) > MOST_TREES:
-            del self._seen[next(iter(self._seen))]
+    def _count(self, event: ChangeDetected | RunStarted | ServerStarting) -> None:
+        self.saves.apply(event)
         self._recount()
 
     def _recount(self) -> None:
         for server in self.servers.values():
-            seen = self._seen.get(server.tree or "")
-            server.behind = self.saves - seen if seen is not None else 0
+            server.behind = self.saves.since(server.tree)
 
     def _apply_server(self, server: ServerView, event: AnyEvent, at: float) -> None:
         match event:
             case ServerStarting():
                 generation = server.known(event.generation)
                 generation.tree, generation.pid, generation.starting = event.tree, event.pid, at
+                self.saves.apply(event)
             case ServerReady():
                 server.known(event.generation).ready = at
             case ServerLive():

@@ -1,7 +1,5 @@
 // The badge: what hotpipe knows, in the page that its server has made; and the page anew when that is.
 //
-//   <script src="http://127.0.0.1:7777/hotpipe.js"></script>
-//
 // data-server       whose page it is, where its address does not say so
 // data-generation   which version made it (the middleware says so)
 // data-position     bottom-right, bottom-left, top-right or top-left
@@ -9,7 +7,7 @@
 // data-quiet        nothing is shown but what is wrong
 // data-frames       a badge in frames, too
 //
-// It leaves the page alone: a closed shadow root, no globals, no styles, no markup that is parsed.
+// It leaves the page alone: a closed shadow root; no globals, no styles.
 (() => {
   "use strict";
   const script = document.currentScript || document.querySelector('script[src*="/hotpipe.js"]');
@@ -42,6 +40,7 @@
   let epoch = "", mine = null, place = 0; // what this page shows
   let awaited = null; // what it could show instead, if somebody wants to
   let wanted = ""; // what it was made anew for, or should be
+  let isHeld = false; // an earlier one has answered, and would again
 
   function connect() {
     clearTimeout(timer);
@@ -119,18 +118,14 @@
   }
 
   function learn(state) {
-    const first = told === null, live = state.server ? state.server.generation : null;
+    const first = told === null || isHeld, server = state.server, live = server ? server.generation : null;
     told = state;
     place = state.fresh;
-    if (live === null) {
-      draw();
-      return;
+    if (live !== null) {
+      if (hello.epoch === epoch && mine === live) touch(state.changed || [], hello.epoch + "." + place);
+      else if (!wanted && !isHeld && mine !== null && live > mine && swapped(state.changed)) mine = live;
+      else renew(hello.epoch + "/" + live, first);
     }
-    const restarted = hello.epoch !== epoch || mine !== live;
-    const target = hello.epoch + "/" + live;
-    if (!restarted) touch(state.changed || [], hello.epoch + "." + place);
-    else if (!wanted && mine !== null && live > mine && swapped(state.changed)) mine = live;
-    else renew(target, first);
     draw();
   }
 
@@ -139,10 +134,13 @@
   // Not for ever: a cache may give the same old page, at another address each time.
   function renew(target, first) {
     if (wanted === target) return;
-    const [made, ...all] = (memory.read("made") || "").split(" ");
-    const tried = made === target ? all : [];
-    if (first && tried.includes(location.href)) {
-      mine = told.server.generation; // made anew, and still says another one
+    const [before, ...all] = (memory.read("made") || "").split(" "), tried = before === target ? all : [];
+    const made = tried.includes(location.href), wasHeld = isHeld;
+    // An earlier one answers on the connections that it has. When it is gone, that is over.
+    isHeld = first && made && told.server.others.length > 0;
+    if (isHeld) return;
+    if (first && made && !wasHeld) {
+      mine = told.server.generation; // made anew, and still it says another one
       return;
     }
     wanted = target;
@@ -233,6 +231,7 @@
     if (told.checks === "red") return ["bad", "checks are red"];
     if (server && server.booting !== null) return ["busy", "starting gen " + server.booting];
     if (server && server.failed !== null) return ["bad", "gen " + server.failed + ": " + server.failure];
+    if (server && isHeld) return ["busy", "an earlier generation answers still"];
     if (server && server.generation === null) return ["bad", "no generation is live"];
     if (told.paused) return ["calm", "paused" + (server ? ", gen " + server.generation : "")];
     if (server && told.checks !== "none" && !server.verified) return ["busy", "gen " + server.generation + ", unverified"];
@@ -249,7 +248,7 @@
     if (!server) return "hotpipe: " + WORDS[told.checks];
     const shown = mine ? "You see generation " + mine : "You see an earlier generation";
     const parts = [server.generation === null ? shown + ", and nothing is live" : shown];
-    if (awaited && mine !== server.generation) parts.push("generation " + server.generation + " is live");
+    if ((awaited || isHeld) && mine !== server.generation) parts.push("generation " + server.generation + " is live");
     if (server.behind) parts.push(count(server.behind, "save") + " behind");
     if (server.failed !== null) parts.push("generation " + server.failed + " failed (" + server.failure + ")");
     return parts.join("; ") + ": " + WORDS[told.checks];
@@ -272,18 +271,16 @@
     :host([data-at^="top"]) .box { flex-direction: column-reverse; }
     :host([data-at$="left"]) .box { align-items: flex-start; }
     button { cursor: pointer; color: inherit; background: none; border: 0; padding: 0; text-align: left; }
-    button:focus-visible, a:focus-visible { outline: 2px solid Highlight; outline-offset: 2px; border-radius: 4px; }
+    :focus-visible { outline: 2px solid Highlight; outline-offset: 2px; border-radius: 4px; }
     .pill, .panel { background: light-dark(#fff, #1e1f22); color: light-dark(#1b1b1b, #eee); border: 1px solid light-dark(#0003, #fff3); box-shadow: 0 1px 6px #0004; }
     .pill { border-radius: 14px; padding: 3px 10px; max-width: 100%; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; touch-action: none; user-select: none; }
     .mark { margin-right: 5px; }
     .good .mark { color: light-dark(#137a2f, #5bd377); } .busy .mark { color: light-dark(#9a6700, #e3b341); }
-    .bad .mark { color: light-dark(#c1121f, #ff7b72); } .pill.bad { border-color: currentColor; }
-    .gone { opacity: .75; }
-    .busy .mark { animation: breathe 1.2s ease-in-out infinite alternate; }
+    .bad .mark { color: light-dark(#c1121f, #ff7b72); } .pill.bad { border-color: currentColor; } .gone { opacity: .75; }
+    @media not (prefers-reduced-motion) { .busy .mark { animation: breathe 1.2s infinite alternate; } }
     @keyframes breathe { to { opacity: .3; } }
-    @media (prefers-reduced-motion: reduce) { .busy .mark { animation: none; } }
     .panel { border-radius: 8px; padding: 10px 12px; width: 100%; max-height: min(60vh, 420px); overflow: auto; overflow-wrap: anywhere; }
-    .panel p, .panel ul { margin: 0 0 6px; padding: 0; } li { list-style: none; margin: 2px 0; }
+    p, ul { margin: 0 0 6px; padding: 0; } li { list-style: none; margin: 2px 0; }
     b { font-weight: 600; } .place { text-decoration: underline; } code { font-family: ui-monospace, monospace; user-select: all; }
     .foot { display: flex; gap: 14px; flex-wrap: wrap; } .foot * { color: light-dark(#0550ae, #79b8ff); }
     .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }`;
@@ -329,6 +326,7 @@
 
   // Where it is dropped, the nearest corner is its own.
   function drag(down) {
+    const ends = ["pointerup", "pointercancel"];
     let moved = false;
     pill.setPointerCapture(down.pointerId); // it is not as quick as the hand
     const move = (event) => {
@@ -339,7 +337,7 @@
       draw();
     };
     const end = (event) => {
-      for (const kind of ["pointerup", "pointercancel"]) pill.removeEventListener(kind, end);
+      for (const kind of ends) pill.removeEventListener(kind, end);
       pill.removeEventListener("pointermove", move);
       if (!moved) return;
       memory.write("corner", corner);
@@ -347,7 +345,7 @@
         pill.addEventListener("click", (click) => click.stopImmediatePropagation(), { once: true, capture: true });
     };
     pill.addEventListener("pointermove", move);
-    for (const kind of ["pointerup", "pointercancel"]) pill.addEventListener(kind, end);
+    for (const kind of ends) pill.addEventListener(kind, end);
   }
 
   function draw() {

@@ -7,7 +7,7 @@ import msgspec
 
 from hotpipe.events import StageFinding
 from hotpipe.ui import words
-from hotpipe.ui.view import ServerView, StageView, View
+from hotpipe.ui.view import GenerationView, ServerView, StageView, View
 from hotpipe.web.changes import Changes, Paths
 
 MOST_STAGES = 5
@@ -37,10 +37,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """The page's server; `generation` is the one that answers, `booting` the one to come, `behind` counts saves."""
+    """The page's server; `generation` is the one that answers, `booting` the one to come, `behind` counts saves.
+    `others` are alive still: connections that they have had before may bring them requests."""
 
     name: str
     generation: int | None
+    others: tuple[int, ...]
     verified: bool
     booting: int | None
     failed: int | None
@@ -112,9 +114,14 @@ def _served(server: ServerView) -> Served:
     return Served(
         server.name,
         server.generation,
+        tuple(each.number for each in server.generations.values() if _may_answer(each, server)),
         server.verified,
         booting.number if booting is not None else None,
         failure.generation if failure is not None else None,
         failure.reason[:_LONGEST] if failure is not None else "",
         server.behind,
     )
+
+
+def _may_answer(generation: GenerationView, server: ServerView) -> bool:
+    return generation.live is not None and generation.number != server.generation
