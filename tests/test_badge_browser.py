@@ -301,6 +301,20 @@ def test_a_page_that_says_an_older_generation_is_reloaded_once(told: Told, site:
     assert site.asked.count("/") == 2
 
 
+def test_an_earlier_generation_that_answers_still_is_said_until_it_is_gone(told: Told, site: Site, tab: Tab) -> None:
+    """A browser asks again on the connections that it has: for the time of the probation, those lead to the old one."""
+    site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="1"'))
+    page = tab()
+    told.live(2, "t2", site.url, pid=200)  # and the first one is alive
+    shows(page, "an earlier generation answers still")
+    assert panel(page).startswith("You see generation 1; generation 2 is live")
+    assert site.asked.count("/") == 2
+    site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="2"'))
+    told.stop(1)
+    shows(page, "gen 2")
+    assert site.asked.count("/") == 3
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -317,20 +331,6 @@ def test_no_page_is_reloaded_for_ever(told: Told, site: Site, tab: Tab, script: 
     site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="1"', body=f"<script>{script}</script>"))
     tab(wait="new version: reload")
     assert site.asked.count("/") < 10
-
-
-def test_an_earlier_generation_that_answers_still_is_said_until_it_is_gone(told: Told, site: Site, tab: Tab) -> None:
-    """A browser asks again on the connections that it has: for the time of the probation, those lead to the old one."""
-    site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="1"'))
-    page = tab()
-    told.live(2, "t2", site.url, pid=200)  # and the first one is alive
-    shows(page, "an earlier generation answers still")
-    assert panel(page).startswith("You see generation 1; generation 2 is live")
-    assert site.asked.count("/") == 2
-    site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="2"'))
-    told.stop(1)
-    shows(page, "gen 2")
-    assert site.asked.count("/") == 3
 
 
 def test_a_page_that_was_made_before_the_switch_is_reloaded(told: Told, site: Site, tab: Tab) -> None:

@@ -35,8 +35,10 @@ from hotpipe.events import (
     StageStarted,
     StageStatus,
     Started,
+    TriggerTouched,
     Warned,
     WatchReady,
+    WebReady,
 )
 from hotpipe.saves import Saves
 
@@ -163,7 +165,8 @@ class ServerView:
     """What a server is at; `generation` is the one that answers, None where none does.
 
     `generations` are those not known to be dead, `past` the last of those that are. `failure` is what the newest
-    generation died of, until one comes up. `lost` counts the lines before those in `output`.
+    generation died of, until one comes up or its tree is not wanted any more. `lost` counts the lines before those in
+    `output`.
     """
 
     name: str
@@ -209,11 +212,20 @@ class ServerView:
             if generation.number == number:
                 generation.outcome, generation.why = outcome, why
 
+    def settle(self, wanted: str) -> None:
+        """That tree is to be served. If it is already, what failed was another one, which nobody waits for."""
+        if self.failure is not None and wanted == self.tree != self._tree_of(self.failure.generation):
+            self.failure = None
+
     def leave(self, number: int) -> GenerationView:
         """It is dead."""
         gone = self.generations.pop(number, GenerationView(number))
         self.past.append(gone)
         return gone
+
+    def _tree_of(self, number: int) -> str | None:
+        known = (*self.generations.values(), *self.past)
+        return next((each.tree for each in known if each.number == number), None)
 
     def _serving(self) -> GenerationView:
         return self.generations.get(self.generation or 0, GenerationView())
@@ -235,6 +247,7 @@ class View:
     watching: WatchReady | None = None
     paused: bool = False
     ending: bool = False
+    dashboard: str = ""  # its address, with what lets its buttons act
     saves: Saves = field(default_factory=Saves)
     verdict: Literal["green", "red"] | None = None  # the last one
     errors: tuple[str, ...] = ()
@@ -296,6 +309,8 @@ class View:
                 self.warnings.append(event)
             case Ending():
                 self.ending = True
+            case WebReady():
+                self.dashboard = event.url
             case _:
                 pass
 
@@ -370,6 +385,8 @@ class View:
                 server.failure = event
                 server.mark(event.generation, "failed", event.reason)
                 server.generation = event.serving
+            case TriggerTouched():
+                server.settle(event.tree)
             case _:
                 pass
         self._recount()

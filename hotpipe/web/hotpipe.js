@@ -134,13 +134,14 @@
   // Not for ever: a cache may give the same old page, at another address each time.
   function renew(target, first) {
     if (wanted === target) return;
-    const [before, ...all] = (memory.read("made") || "").split(" "), tried = before === target ? all : [];
+    const [madeFor, ...all] = (memory.read("made") || "").split(" ");
+    const tried = madeFor === target ? all : [];
     const made = tried.includes(location.href), wasHeld = isHeld;
     // An earlier one answers on the connections that it has. When it is gone, that is over.
     isHeld = first && made && told.server.others.length > 0;
     if (isHeld) return;
     if (first && made && !wasHeld) {
-      mine = told.server.generation; // made anew, and still it says another one
+      mine = told.server.generation; // made anew, and still it says another one: a cache, perhaps
       return;
     }
     wanted = target;
