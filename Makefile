@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALLED_EXAMPLE := .venv/.installed-example
 INSTALLED := .venv/.installed
 INSTALLED_DOCS := .venv/.installed-docs
 HELLO := examples/hello
@@ -16,7 +17,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 # exec, so that a SIGTERM reaches hotpipe; and Ctrl-C (130) is not an error that make should tell.
-watch: $(INSTALLED) ## run hotpipe on examples/hello: http://127.0.0.1:8000
+watch: $(INSTALLED_EXAMPLE) ## run hotpipe on examples/hello: http://127.0.0.1:8000
 	@exec $(BIN)/python -c 'import sys; from hotpipe import cli; sys.argv = ["hotpipe", "watch"]; sys.exit(cli.run() % 130)'
 
 test: $(INSTALLED) ## run the whole test suite, and the example's
@@ -48,7 +49,8 @@ clean: ## remove .venv, caches and what hotpipe left
 	rm -rf .venv .hotpipe .trigger* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+# A quarter of what the tests need: whoever only wants to look shall not wait for a browser's driver.
+$(INSTALLED_EXAMPLE): pyproject.toml constraints.txt
 	@new='import sys; sys.exit(sys.version_info < (3, 11))'; \
 	if $(BIN)/python -c "$$new" 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1; then exit 0; fi; \
 	for python in $(CANDIDATES); do \
@@ -67,7 +69,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	fi; \
 	echo "Making .venv with $$python"; \
 	"$$python" -m venv --clear .venv
-	@echo 'Installing hotpipe and its tools into .venv'
+	@echo 'Installing hotpipe and what its example is checked with into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[example,web]' --constraint constraints.txt
+	@touch $@
+
+$(INSTALLED): $(INSTALLED_EXAMPLE)
+	@echo 'Installing what the tests need into .venv'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,web]' --constraint constraints.txt
 	@touch $@
 

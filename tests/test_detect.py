@@ -1,5 +1,6 @@
 """What is proposed for a project: by its files and the programs that are there, nothing being run or imported."""
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -60,6 +61,25 @@ def lacking(draft: Draft) -> dict[str, str]:
 
 def servers(draft: Draft) -> list[str]:
     return [choice[0].run for choice in draft.servers if not choice[0].missing]
+
+
+@pytest.mark.parametrize(
+    "manifest, more, expected",
+    [
+        ({"main": "a.js"}, {"a.js": LISTENS}, {"syntax": "node --check a.js"}),
+        ({"main": "a.js", "scripts": {"build": "x"}}, {"a.js": LISTENS}, {"syntax": "node --check a.js"}),
+        ({"main": "a.js", "scripts": {"lint": "x"}}, {"a.js": LISTENS}, {"lint": "npm run lint"}),
+        ({"main": "a.js"}, {"a.js": LISTENS, "Makefile": "test:\n\ttrue\n"}, {"test": "make test"}),
+        ({"scripts": {"build": "x", "start": "node dist/a.js"}}, {"dist/a.js": LISTENS}, {"build": "npm run build"}),
+        ({"main": "a.ts"}, {"a.ts": LISTENS}, {}),
+        ({"main": "a.js"}, {"a.js": "exports.x = 1\n"}, {}),
+    ],
+)
+def test_a_script_that_serves_is_at_least_read_where_nothing_else_is_checked(
+    manifest: dict[str, object], more: dict[str, str], expected: dict[str, str]
+) -> None:
+    files = {"package.json": json.dumps(manifest), **more}
+    assert stages(propose(Imagined(files, ("npm", "node", "make")))) == expected
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ KINDS = {
         ("node",),
         "server.js",
         "node server.js",
-        stages=("check",),
+        stages=("syntax",),
     ),
     "a backend and a frontend": Kind(
         {
@@ -313,11 +313,12 @@ def test_what_it_writes_checks_green_serves_and_restarts(kind: Kind, tmp_path: P
     (server,) = found.server.values()
     assert server.run == kind.run
     assert bool(server.listen) is not kind.own_port
+    toml = folder / "hotpipe.toml"
+    assert ("a new one that fails never takes the place of the old" in toml.read_text()) is not kind.own_port
 
     checked = hotpipe(folder, "check", path=path)
     assert checked.returncode == 0, checked.stdout
 
-    toml = folder / "hotpipe.toml"
     toml.write_text(re.sub(r'"http::\d+"', '"http::0"', toml.read_text()))  # beside other tests
     watch = start(folder, "watch", launcher=("env", f"PATH={path}"))
     assert served(watch.until("server.live"), port) == "first"

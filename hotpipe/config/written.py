@@ -21,6 +21,10 @@ _STAGES = """
 _SERVERS = """
 # The server. It is replaced when the stages above are green; a new one that fails never takes the place of the old.
 """
+_STOPPED_FIRST = """
+# The server. It is replaced when the stages above are green. One that opens its own port is stopped first, so nobody
+# answers until the new one is up, or if it fails.
+"""
 _MORE = """
 # [web]
 # listen = "127.0.0.1:7777"             # the dashboard, where it is installed: hotpipe[web]
@@ -85,7 +89,7 @@ def _stages(draft: Draft) -> Iterator[str]:
 
 
 def _servers(draft: Draft) -> Iterator[str]:
-    yield _SERVERS
+    yield _SERVERS if all(choice[0].takes_socket for choice in draft.servers) else _STOPPED_FIRST
     for choice in draft.servers:
         yield _server(choice[0])
     if not draft.servers:

@@ -1,11 +1,12 @@
 """package.json: its scripts as stages, and its server. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from hotpipe.config.detect import targets
 from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft, port_of
 from hotpipe.config.detect.manifests import json_object, table
 from hotpipe.config.detect.project import Project, up
@@ -50,7 +51,10 @@ def detect(project: Project) -> Draft:
     """Of a folder with a package.json; of another one with a server in a single script."""
     package = _Package(project)
     server = tuple(package.servers())
-    return Draft(tuple(package.stages()), (server,) if server else ())
+    stages = tuple(package.stages())
+    if all(stage.missing for stage in stages) and not targets.detect(project).active():
+        stages = (*stages, *package.syntax(server))
+    return Draft(stages, (server,) if server else ())
 
 
 def is_node(project: Project) -> bool:
@@ -123,6 +127,14 @@ class _Package:
         tests = [path for path in self.project.paths if re.search(r"(?:\.test|\.spec|_test)\.[cm]?js$", path)]
         if tests and "node:test" in self.project.text(tests[0]):
             yield StageDraft("test", "node --test", f"{tests[0]} is one of node's own tests", missing=self._no_node())
+
+    def syntax(self, servers: Iterable[ServerDraft]) -> Iterator[StageDraft]:
+        """Where there is nothing else to check: a server that is only restarted would go down with each slip."""
+        for server in servers:
+            script = re.fullmatch(r"node ([\w./-]+\.[cm]?js)", server.run)
+            if script and not server.is_built:
+                run = f"node --check {script[1]}"
+                yield StageDraft("syntax", run, server.because, ("*.js", "*.mjs", "*.cjs"), missing=server.missing)
 
     def _no_node(self) -> str:
         return "" if self.project.has_program("node") else "node is not installed"
