@@ -24,6 +24,7 @@ from playwright.sync_api import Page, sync_playwright
 from screenshots import ARGUMENTS, IMAGES
 
 COLUMNS = 92
+WIDTH, HEIGHT = 600, 450  # of a page with the badge
 FRAME_S = 0.2
 HOLD_S = 4.0  # of the last frame, before it begins again
 GREETING = 'def greet(name: str) -> str:\n    return f"Hello, {name}!"\n'
@@ -183,14 +184,14 @@ def red(page: Page, images: Path) -> None:
 
 def badge(page: Page, images: Path) -> None:
     with scene(19) as one:
-        page.set_viewport_size({"width": 840, "height": 400})
+        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         page.goto(f"http://127.0.0.1:{one.port}/page")
         page.wait_for_timeout(1500)
         one.save(GREETING.replace("{name}", "{nam}") + "\n\nimport os\n")
         one.becomes("RED")
         page.wait_for_timeout(1000)
         # Its root is closed: no selector leads to the pill, which sits in the corner.
-        page.mouse.click(840 - 60, 400 - 26)
+        page.mouse.click(WIDTH - 60, HEIGHT - 26)
         page.wait_for_timeout(500)
         page.screenshot(path=images / "badge.png")
 
