@@ -48,6 +48,7 @@ from hotpipe.events import (
     Severity,
     StageFinding,
     StageFinished,
+    TriggerTouched,
 )
 
 PATIENCE_S = 30.0
@@ -751,6 +752,13 @@ class TestStanding:
     def test_it_is_forgotten_when_the_next_one_is_live(self) -> None:
         failed = ServerFailed(server="web", generation=2, reason="ill", serving=1)
         assert self.standing(*up(1), failed, *up(3)).failure is None
+
+    def test_it_is_forgotten_when_what_is_served_is_wanted_again(self) -> None:
+        boots = ServerStarting(server="web", generation=2, pid=2, tree="U")
+        failed = ServerFailed(server="web", generation=2, reason="ill", serving=1)
+        for tree, failure in (("T", None), ("V", Failure(2, "ill", tree="U"))):
+            touched = TriggerTouched(run=3, server="web", path=".trigger", tree=tree)
+            assert self.standing(*up(1), boots, failed, touched).failure == failure
 
     def test_one_that_dies_is_failed_and_nobody_serves(self) -> None:
         died = ServerFailed(server="web", generation=1, reason="killed by SIGSEGV", serving=None, retry_ms=500.0)

@@ -386,5 +386,5 @@ def test_it_is_looked_again_after_a_while(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_every_key_of_a_stage_is_covered_or_known_to_say_nothing_of_its_result() -> None:
     covered = {"run", "env", "cwd", "inputs", "needs"}
-    how_it_is_run = {"timeout", "retries", "allow_failure", "mutates", "cache"}
+    how_it_is_run = {"timeout", "retries", "allow_failure", "mutates", "cache", "tty"}
     assert {field.name for field in msgspec.structs.fields(Stage)} == covered | how_it_is_run

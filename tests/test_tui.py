@@ -1,9 +1,12 @@
 """The terminal face without a terminal: what stands where on the screen, what keys mean, what is written again."""
 
 import os
+import select
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
+import anyio
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +38,7 @@ from hotpipe.events import (
     StageStatus,
     Started,
     Warned,
+    WebReady,
 )
 from hotpipe.ui.links import Links
 from hotpipe.ui.style import Style
@@ -47,6 +51,8 @@ from hotpipe.ui.tui.keys import MOST_AT_ONCE, Decoder
 from hotpipe.ui.tui.layout import Drawn, Scene, draw
 from hotpipe.ui.tui.looks import Choice, Looks
 from hotpipe.ui.tui.parting import parting
+from hotpipe.ui.tui.picture import Picture
+from hotpipe.ui.tui.terminal import Terminal
 from hotpipe.ui.tui.together import Together
 from hotpipe.ui.view import MOST_LINES, View
 
@@ -161,6 +167,11 @@ class TestTheBand:
         down = ServerFailed(server="web", generation=1, reason="exit status 1", serving=None)
         assert band(*GREEN, boots(), down).startswith(" DOWN  web")
 
+    def test_a_next_attempt_is_told_before_what_failed(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exit status 1", serving=1)
+        told = band(*GREEN, boots(), live(), boots(2), failed, boots(3))
+        assert told.startswith(" FAILED  web: generation 3 is starting 4.5 s · generation 2: exit status 1")
+
     def test_a_stage_that_may_fail_turns_nothing_red_and_is_not_forgotten(self) -> None:
         allowed = ends("lint", "failed", allowed=True)
         assert band(started("lint"), begun(), starts("lint"), allowed, over("green")).endswith("lint failed (allowed)")
@@ -242,6 +253,12 @@ class TestServers:
         failed = ServerFailed(server="web", generation=2, reason="exit status 3", serving=1)
         text = shown(started(servers=("web",)), begun(), boots(), live(), VERIFIED, boots(2), failed, columns=120)
         assert " ✗ web generation 2: exit status 3 · generation 1, tree 3f2a91c0 goes on serving" in text
+
+    def test_a_next_attempt_stands_before_what_failed_which_may_be_long(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exit status 3", serving=1)
+        serves = (started(servers=("web",)), begun(), boots(), live(), VERIFIED, boots(2), failed, boots(3))
+        text = shown(*serves, columns=120)
+        assert "generation 3 is starting 6.5 s · generation 2: exit status 3 · generation 1, tree" in text
 
     def test_where_nobody_answers_connections_wait(self) -> None:
         failed = ServerFailed(server="web", generation=1, reason="exit status 3", serving=None)
@@ -420,6 +437,20 @@ class TestKeysDo:
         assert "run the stages now" not in typing.type("esc")
         assert "run the stages now" not in typing.type("?", "?")
 
+    def test_the_address_of_the_dashboard_is_shown_until_a_key_is_pressed_and_then_in_the_help(self) -> None:
+        address = f"http://127.0.0.1:7777/#token={'x' * 43}"
+        typing = Typing(*GREEN, WebReady(url=address))
+        assert f"\n{address}\n" in typing.type(), "whole in 80 columns"
+        assert f" dashboard: {address}  (o)\n" in "\n".join(lines(screen(typing.scene, columns=120)))
+        assert address not in typing.type("r")
+        assert address in typing.type("?")
+
+    def test_what_is_to_be_copied_stays_until_a_key_is_pressed(self) -> None:
+        typing = Typing(*GREEN)
+        typing.controls.keep("open http://127.0.0.1:8000")
+        assert "open http" in "\n".join(lines(screen(typing.scene, now=1e9)))
+        assert "open http" not in typing.type("end")
+
     def test_warnings_that_were_looked_at_are_put_away(self) -> None:
         typing = Typing(*GREEN, Warned(code="x", message="mind this", hint="so"))
         assert "hint: so" in typing.type("w")
@@ -500,6 +531,16 @@ class TestHostileOutput:
     def test_colours_are_kept(self) -> None:
         assert INK.escapes(said("\x1b[31mred\x1b[0m plain", 80), 80).startswith("\x1b[31mred\x1b[0m plain")
 
+    def test_each_character_may_have_a_colour_of_its_own(self) -> None:
+        line = "".join(f"\x1b[38;2;{100 + number};200;200m{number % 10}" for number in range(150))
+        assert "".join(part.text for part in said(line, 150)) == "0123456789" * 15
+
+    def test_what_cannot_be_seen_of_a_line_is_not_looked_at(self) -> None:
+        assert len(said("\x1b[31ma" * 10_000, 80)) < 400
+
+    def test_links_are_their_text(self) -> None:
+        assert INK.escapes(said("see \x1b]8;;https://x/y\x1b\\here\x1b]8;;\x1b\\!", 80), 80) == "see here!\x1b[K"
+
     def test_of_a_progress_bar_its_last_state_is_left(self) -> None:
         assert INK.escapes(said("10 %\r20 %\r", 80), 80) == "20 %\x1b[K"
 
@@ -520,11 +561,12 @@ class TestHostileOutput:
         assert line.startswith("\x1b[1;7m GREEN")
         assert "3" not in line.partition("GREEN")[0]
 
-    @pytest.mark.parametrize("columns, rows", SIZES)
-    def test_the_screen_is_never_overfull(self, columns: int, rows: int) -> None:
+    @pytest.mark.parametrize("warned", [(), (Warned(code="x", message="beware"),)], ids=["", "warned"])
+    def test_the_screen_is_never_overfull(self, warned: tuple[AnyEvent, ...]) -> None:
         names = [f"stage-{number}" for number in range(200)]
         for events in (GREEN, RED, (started(*names, servers=names),), (*RED, *LONG)):
-            assert len(screen(scene(*events), columns, rows).lines) == rows
+            for rows in (*range(1, 33), 60):
+                assert len(screen(scene(*events, *warned), 80, rows).lines) == rows
 
 
 class TestKeysAreDecoded:
@@ -606,6 +648,68 @@ class TestWhatIsWritten:
         frame = Frame()
         frame.update(["a", "b"])
         assert "\x1b[2J" in frame.update(["a", "b", "c"])
+
+
+class TestATerminalThatIsRead:
+    @pytest.fixture
+    def pty(self) -> Iterator[tuple[int, Terminal]]:
+        """What a terminal shows is read from its other end."""
+        ours, theirs = os.openpty()
+        yield ours, Terminal(os.ttyname(theirs))
+        os.close(ours)
+        os.close(theirs)
+
+    def seen(self, ours: int, size: int) -> str:
+        text = b""
+        while len(text) < size and select.select([ours], [], [], 30)[0]:
+            text += os.read(ours, 65_536)
+        return text.decode()
+
+    @pytest.mark.anyio
+    async def test_late_has_its_pictures_whole_and_titles_between_them(self, pty: tuple[int, Terminal]) -> None:
+        ours, terminal = pty
+        terminal.enter()
+        entered = os.read(ours, 100).decode()
+        assert entered.endswith("\x1b[2J")
+        picture, title = "\x1b[31mx\x1b[m" * 30_000, "\x1b]2;red\x07"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(terminal.write, picture)
+            await anyio.wait_all_tasks_blocked()
+            assert terminal.aside(title)
+            assert await anyio.to_thread.run_sync(self.seen, ours, len(picture)) == picture
+        await terminal.write("next")
+        assert self.seen(ours, len(title) + 4) == f"{title}next"
+
+    def test_takes_no_titles_while_somebody_else_has_it(self, pty: tuple[int, Terminal]) -> None:
+        _, terminal = pty
+        terminal.enter()
+        assert terminal.aside("x")
+        terminal.lend()
+        assert not terminal.aside("x")
+
+
+class TestWhichServerIsMeant:
+    @pytest.mark.parametrize(
+        "chosen, prompts, server",
+        [
+            (None, (), "api"),
+            (None, ("web", "api", "web"), "web"),
+            (None, ("gone",), "api"),
+            (Choice("server", "db"), ("web",), "db"),
+            (Choice("stage", "lint"), ("web",), "web"),
+        ],
+    )
+    def test_by_a_key(self, chosen: Choice | None, prompts: tuple[str, ...], server: str) -> None:
+        view = View()
+        view.apply(started("lint", servers=("api", "web", "db")))
+        for name in prompts:
+            view.apply(Warned(code="server.prompt", message=f"{name} waits for input: (Pdb)"))
+        picture = Picture(view, Together(), Asked(), Style())
+        picture.rows(os.terminal_size((80, 24)), 1.0)
+        for key in {"db": "4", "lint": "5"}.get(chosen.name if chosen else "", ""):
+            picture.press(key)
+            picture.rows(os.terminal_size((80, 24)), 1.0)
+        assert picture.server() == server
 
 
 class TestWhatStays:

@@ -22,6 +22,7 @@ from hotpipe.events import (
     ServerVerified,
     StageStarted,
     Started,
+    TriggerTouched,
 )
 from hotpipe.ui import view
 from hotpipe.ui.view import View
@@ -50,6 +51,10 @@ def begun(run: int, tree: str) -> RunStarted:
 
 def over(run: int, status: view.RunStatus) -> RunFinished:
     return RunFinished(run=run, status=status, took_ms=1.0)
+
+
+def touched(tree: str) -> TriggerTouched:
+    return TriggerTouched(run=3, server="web", path=".trigger", tree=tree)
 
 
 def boots(number: int, tree: str | None) -> ServerStarting:
@@ -144,6 +149,16 @@ class TestGenerations:
     def test_the_next_one_that_comes_up_is_no_failure(self) -> None:
         failed = ServerFailed(server="web", generation=1, reason="", serving=None)
         assert shown(boots(1, "A"), failed, stopped(1), boots(2, "B"), live(2)).servers["web"].failure is None
+
+    def test_what_failed_is_over_once_what_is_served_is_wanted_again(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exited with status 1", serving=1)
+        events = (boots(1, "A"), live(1), boots(2, "B"), failed, stopped(2))
+        assert shown(*events, touched("A")).servers["web"].failure is None
+        assert shown(*events, touched("C")).servers["web"].failure == failed
+
+    def test_what_failed_of_the_very_tree_that_is_served_stays_a_failure(self) -> None:
+        failed = ServerFailed(server="web", generation=2, reason="exited with status 1", serving=1)
+        assert shown(boots(1, "A"), live(1), boots(2, "A"), failed, stopped(2), touched("A")).servers["web"].failure
 
     def test_one_that_was_not_wanted_says_why(self) -> None:
         discarded = ServerDiscarded(server="web", generation=2, reason="files changed", serving=1)

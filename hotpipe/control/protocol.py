@@ -118,7 +118,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to `status`; `run` is the newest, null before the first, and where there is no gate.
 
     `verdict` is the last run that came to one. `errors` are those of a configuration that is not in force, for it is
-    not valid; `dashboard` is its address, where it runs.
+    not valid; `dashboard` is what to open, where it runs.
     """
 
     pid: int

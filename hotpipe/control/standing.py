@@ -6,7 +6,6 @@ from typing import Literal
 import msgspec
 
 from hotpipe.control.protocol import Failing, Failure, Finding, Run, Server, Socket
-from hotpipe.control.saves import Saves
 from hotpipe.events import (
     Address,
     AnyEvent,
@@ -28,7 +27,9 @@ from hotpipe.events import (
     StageFinished,
     StageStarted,
     Started,
+    TriggerTouched,
 )
+from hotpipe.saves import Saves
 
 _replace = msgspec.structs.replace
 
@@ -138,6 +139,8 @@ class Standing:
                 failure = Failure(event.generation, event.reason, event.retry_ms, tree, self._at)
                 self._servers[name] = _replace(self._servers[name], failure=failure)
                 self._serve(name, serving, otherwise="failed")
+            case TriggerTouched(server=str(name), tree=tree):
+                self._settle(name, tree)
             case ServerDiscarded(server=name, serving=serving):
                 self._serve(name, serving)
             case ServerDraining(server=name, generation=number) if number == self._servers[name].generation:
@@ -148,6 +151,12 @@ class Standing:
                     self._serve(name, None)
             case _:
                 pass
+
+    def _settle(self, name: str, wanted: str) -> None:
+        """If that tree is served already, what failed was another one, which nobody waits for any more."""
+        server = self._servers[name]
+        if server.failure is not None and wanted == server.tree != server.failure.tree:
+            self._servers[name] = _replace(server, failure=None)
 
     def _boot(self, event: AnyEvent, number: int) -> None:
         """Who is on the way."""

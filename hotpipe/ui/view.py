@@ -35,16 +35,18 @@ from hotpipe.events import (
     StageStarted,
     StageStatus,
     Started,
+    TriggerTouched,
     Warned,
     WatchReady,
+    WebReady,
 )
+from hotpipe.saves import Saves
 
 MOST_CHARACTERS = 4_000_000
 MOST_LINES = 5_000  # of one stage's output; of what is longer, the end is what one needs
 MOST_FINDINGS = 1_000  # of one stage; of more, the beginning
 MOST_GENERATIONS = 50  # of one server that are dead
 MOST_WARNINGS = 50
-MOST_TREES = 1_000
 Outcome = Literal["booting", "live", "discarded", "failed"]
 _FAILED = frozenset({"failed", "timed_out"})
 
@@ -163,7 +165,8 @@ class ServerView:
     """What a server is at; `generation` is the one that answers, None where none does.
 
     `generations` are those not known to be dead, `past` the last of those that are. `failure` is what the newest
-    generation died of, until one comes up. `lost` counts the lines before those in `output`.
+    generation died of, until one comes up or its tree is not wanted any more. `lost` counts the lines before those in
+    `output`.
     """
 
     name: str
@@ -209,11 +212,20 @@ class ServerView:
             if generation.number == number:
                 generation.outcome, generation.why = outcome, why
 
+    def settle(self, wanted: str) -> None:
+        """That tree is to be served. If it is already, what failed was another one, which nobody waits for."""
+        if self.failure is not None and wanted == self.tree != self._tree_of(self.failure.generation):
+            self.failure = None
+
     def leave(self, number: int) -> GenerationView:
         """It is dead."""
         gone = self.generations.pop(number, GenerationView(number))
         self.past.append(gone)
         return gone
+
+    def _tree_of(self, number: int) -> str | None:
+        known = (*self.generations.values(), *self.past)
+        return next((each.tree for each in known if each.number == number), None)
 
     def _serving(self) -> GenerationView:
         return self.generations.get(self.generation or 0, GenerationView())
@@ -235,11 +247,11 @@ class View:
     watching: WatchReady | None = None
     paused: bool = False
     ending: bool = False
-    saves: int = 0
+    dashboard: str = ""  # its address, with what lets its buttons act
+    saves: Saves = field(default_factory=Saves)
     verdict: Literal["green", "red"] | None = None  # the last one
     errors: tuple[str, ...] = ()
     warnings: deque[Warned] = field(default_factory=lambda: deque(maxlen=MOST_WARNINGS))
-    _seen: dict[str, int] = field(default_factory=dict)  # the number of saves when a tree was last on disk
     _alive: dict[str, tuple[int, StageView]] = field(default_factory=dict)  # stages that may go on in another run
     _commands: dict[str, str] = field(default_factory=dict)
 
@@ -262,8 +274,7 @@ class View:
             case StageFinished() if self.run:
                 self._stage(self.run, event.stage).finish(event)
             case ChangeDetected():
-                self.saves += 1
-                self._recount()
+                self._count(event)
             case _ if (name := getattr(event, "server", None)) is not None:
                 self._apply_server(self.server(name), event, at)
             case _:
@@ -276,7 +287,7 @@ class View:
     def is_current(self) -> bool:
         """Whether the last run is over, and on what is on disk."""
         run = self.run
-        return run is not None and run.status in {"green", "red"} and self._seen.get(run.tree) == self.saves
+        return run is not None and run.status in {"green", "red"} and self.saves.is_there(run.tree)
 
     def _apply_rest(self, event: AnyEvent) -> None:
         match event:
@@ -298,6 +309,8 @@ class View:
                 self.warnings.append(event)
             case Ending():
                 self.ending = True
+            case WebReady():
+                self.dashboard = event.url
             case _:
                 pass
 
@@ -316,7 +329,7 @@ class View:
             unfinished = {name: (number, each) for name, each in self.run.stages.items() if each.status is None}
             self._alive |= unfinished
         self.run = RunView(event.run, event.tree, event.changed, began=at)
-        self._see(event.tree)
+        self._count(event)
 
     def _finish(self, run: RunView, event: RunFinished) -> None:
         run.status, run.took_ms = event.status, event.took_ms
@@ -338,24 +351,20 @@ class View:
         stage.command = stage.command or self._commands.get(name, "")
         return stage
 
-    def _see(self, tree: str) -> None:
-        """That tree is on disk now."""
-        self._seen.pop(tree, None)
-        self._seen[tree] = self.saves
-        while len(self._seen) > MOST_TREES:
-            del self._seen[next(iter(self._seen))]
+    def _count(self, event: ChangeDetected | RunStarted | ServerStarting) -> None:
+        self.saves.apply(event)
         self._recount()
 
     def _recount(self) -> None:
         for server in self.servers.values():
-            seen = self._seen.get(server.tree or "")
-            server.behind = self.saves - seen if seen is not None else 0
+            server.behind = self.saves.since(server.tree)
 
     def _apply_server(self, server: ServerView, event: AnyEvent, at: float) -> None:
         match event:
             case ServerStarting():
                 generation = server.known(event.generation)
                 generation.tree, generation.pid, generation.starting = event.tree, event.pid, at
+                self.saves.apply(event)
             case ServerReady():
                 server.known(event.generation).ready = at
             case ServerLive():
@@ -376,6 +385,8 @@ class View:
                 server.failure = event
                 server.mark(event.generation, "failed", event.reason)
                 server.generation = event.serving
+            case TriggerTouched():
+                server.settle(event.tree)
             case _:
                 pass
         self._recount()

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hotpipe.events import ServerFailed
 from hotpipe.ui import words
-from hotpipe.ui.view import RunView, ServerView, View
+from hotpipe.ui.view import GenerationView, RunView, ServerView, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def band(view: View, now: float) -> Band:
         return Band("on blue", "CHANGED", "the next run is about to begin")
     if run is not None and run.status == "red":
         return _red(run)
-    return _of_servers(view) or _of_run(view) or Band("on grey", "STARTING", _starting(view))
+    return _of_servers(view, now) or _of_run(view) or Band("on grey", "STARTING", _starting(view))
 
 
 def _red(run: RunView) -> Band:
@@ -47,14 +48,25 @@ def _of_run(view: View) -> Band | None:
     return Band("on green", "GREEN", " · ".join(parts))
 
 
-def _of_servers(view: View) -> Band | None:
+def _of_servers(view: View, now: float) -> Band | None:
     """Only what is wrong with them: green means that all is well."""
     for server in view.servers.values():
         if server.failure is not None:
-            goes_on = f" · generation {server.generation} goes on serving" if server.generation else ""
             word = "FAILED" if server.generation else "DOWN"
-            return Band("on red", word, f"{server.name}: {server.failure.reason}{goes_on}")
+            return Band("on red", word, f"{server.name}: {' · '.join(_of_failed(server, server.failure, now))}")
     return None
+
+
+def _of_failed(server: ServerView, failure: ServerFailed, now: float) -> Iterator[str]:
+    """What boots comes first, for the rest is what was before."""
+    candidate = server.candidate
+    if candidate is not None and candidate.starting is not None:
+        yield on_the_way(candidate, now)
+        yield f"generation {failure.generation}: {failure.reason}"
+    else:
+        yield failure.reason
+    if server.generation:
+        yield f"generation {server.generation} goes on serving"
 
 
 def _only_servers(view: View) -> Band | None:
@@ -105,6 +117,13 @@ def _at_work(run: RunView) -> Iterator[str]:
 
 def _starting(view: View) -> str:
     return "" if view.watching is None else "waiting for the first run"
+
+
+def on_the_way(candidate: GenerationView, now: float) -> str:
+    """One that boots, and for how long it has."""
+    ready = "is ready" if candidate.ready is not None else "is starting"
+    says = f": {candidate.says}" if candidate.says else ""
+    return f"generation {candidate.number} {ready} {seconds(now - (candidate.starting or now))}{says}"
 
 
 def seconds(passed: float) -> str:

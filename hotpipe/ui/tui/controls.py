@@ -1,5 +1,6 @@
 """What each key does: another look at things, or something that hotpipe is asked for."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ class Controls:
 
     def press(self, key: str, drawn: Drawn) -> None:
         """`drawn` is what the user sees."""
+        self._heed()
         if key in self._asks:
             self.say(self._asked(self._asks[key]))
         elif key in _LISTS:
@@ -49,6 +51,16 @@ class Controls:
     def say(self, message: str) -> None:
         """Show it for a while."""
         self._set(replace(self._scene.looks, message=message, until=time.monotonic() + _MESSAGE_S))
+
+    def keep(self, message: str) -> None:
+        """Show it until a key is pressed: an address is to be copied."""
+        self._set(replace(self._scene.looks, message=message, until=math.inf))
+
+    def _heed(self) -> None:
+        """Somebody is there: what has waited for that goes."""
+        before = self._scene.looks
+        until = 0.0 if before.until == math.inf else before.until
+        self._set(replace(before, typed=True, until=until))
 
     def _set(self, changed: Looks) -> None:
         self._scene.looks = changed

@@ -1,7 +1,7 @@
 """The whole screen: which lines stand where in so many rows and columns. Pure.
 
 How it works: the band, the notice and the keys have their rows; of what is left, stages and servers get as many as they
-want, but leave at least `_LOG_SHARE` to the pane. Rows that are too many are cut from below: any size will do.
+want, but leave at least `_LOG_SHARE` to the pane. Where rows are few, each part gives up its own: any size will do.
 """
 
 import os
@@ -70,7 +70,7 @@ def draw(scene: Scene, size: os.terminal_size, ink: Ink, now: float) -> Drawn:
     columns, rows = max(1, size.columns), max(1, size.lines)
     air: list[Line] = [[]] if rows >= _AIRY else []
     top = [*_band(band(scene.view, now), columns, 3 if rows >= _TALL else 1), *air]
-    bottom = [*_notice(scene, now), _footer(scene.view, columns)] if rows >= 5 else []
+    bottom = [*_notice(scene, columns, now), _footer(scene.view, columns)] if rows >= 5 else []
     head = [*_head(scene.view, ink, now, rows - len(top) - len(bottom) - len(air)), *air]
     choice = scene.choice()
     shown = pane(scene.view, choice, scene.together, ink)
@@ -79,9 +79,8 @@ def draw(scene: Scene, size: os.terminal_size, ink: Ink, now: float) -> Drawn:
     body = [_title(shown, scene.looks, columns, first + room), *shown.drawn(first, room, columns)] if room else []
     lines = [*top, *head, *body]
     lines += [[] for _ in range(rows - len(lines) - len(bottom))]
-    lines = [*lines, *bottom][:rows]
     tail = None if shown.is_log else max(0, shown.end - room)
-    return Drawn(lines, choice, first, room, shown.end, tail)
+    return Drawn([*lines, *bottom], choice, first, room, shown.end, tail)
 
 
 def _band(told: Band, columns: int, rows: int) -> list[Line]:
@@ -112,7 +111,7 @@ def _title(shown: Pane, looks: Looks, columns: int, below: int) -> Line:
     return [*left, piece("─" * room, "dim"), *right] if room >= 0 else left
 
 
-def _notice(scene: Scene, now: float) -> list[Line]:
+def _notice(scene: Scene, columns: int, now: float) -> list[Line]:
     """What a key has done, else what should be known of."""
     view, looks = scene.view, scene.looks
     if looks.message and now < looks.until:
@@ -122,7 +121,15 @@ def _notice(scene: Scene, now: float) -> list[Line]:
         return [[piece(f" the configuration is not valid, and not in force: {first}", "red"), *_more(len(view.errors))]]
     if view.warnings and view.warnings[-1] is not looks.seen:
         return [[piece(f" ! {view.warnings[-1].message}", "yellow"), *_more(len(view.warnings))]]
+    if view.dashboard and not looks.typed:
+        return [_dashboard(view.dashboard, columns)]
     return []
+
+
+def _dashboard(address: str, columns: int) -> Line:
+    """Its address whole, if there is any room for it: without its end it opens nothing."""
+    line: Line = [piece(" dashboard: "), piece(address, "cyan"), piece("  (o)", "dim")]
+    return line if width(line) <= columns else [piece(address, "cyan")]
 
 
 def _more(number: int) -> Line:

@@ -30,8 +30,9 @@ class Looks:
     chosen: Choice | None = None
     top: int | None = None
     message: str = ""
-    until: float = 0.0  # when the message goes, CLOCK_MONOTONIC in seconds
+    until: float = 0.0  # when the message goes, CLOCK_MONOTONIC in seconds; infinite: when a key is pressed
     seen: Warned | None = None
+    typed: bool = False  # a key was pressed: what greets the user goes
 
     def choosing(self, choice: Choice | None) -> "Looks":
         """Another log, from its end."""

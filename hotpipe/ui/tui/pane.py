@@ -20,7 +20,7 @@ KEYS = (
     ("l, Tab", "the next log; Shift-Tab: the one before; 1 to 9: that one"),
     ("↑ ↓ PgUp PgDn", "scroll, as do j and k; g, Home: the beginning; G, End: follow the end"),
     ("p", "pause: saves start no runs; p again goes on"),
-    ("o", "open the page in a browser"),
+    ("o", "open the page, or the dashboard of --web, in a browser"),
     ("a", "attach the terminal to the server, for a debugger say"),
     ("w", "warnings, and what is wrong with the configuration"),
     ("Esc", "back to what is shown by itself"),
@@ -68,7 +68,7 @@ def pane(view: View, choice: Choice, together: Together, ink: Ink) -> Pane:
         case "warnings":
             return _list("warnings", list(_warnings(view)))
         case "help":
-            return _list("keys", list(_help()))
+            return _list("keys", list(_help(view)))
         case _:
             return _list("", [])
 
@@ -140,6 +140,8 @@ def _warnings(view: View) -> Iterator[Line]:
         yield [piece("no warnings", "dim")]
 
 
-def _help() -> Iterator[Line]:
+def _help(view: View) -> Iterator[Line]:
     for key, does in KEYS:
         yield [piece(f"  {key:<15}", "key"), piece(does)]
+    if view.dashboard:
+        yield from ([], [piece("  the dashboard:")], [piece(view.dashboard, "cyan")])  # a row of its own: it is long

@@ -1,5 +1,6 @@
 """One picture after the other: the scene, drawn for the terminal. Loads rich."""
 
+import math
 import os
 
 from hotpipe.actions import Actions
@@ -34,14 +35,24 @@ class Picture:
     def say(self, message: str) -> None:
         self._controls.say(message)
 
+    def keep(self, message: str) -> None:
+        self._controls.keep(message)
+
     def moves(self, now: float) -> bool:
         """Whether it changes by itself: something is at work, or a message is to go."""
         view, looks = self._scene.view, self._scene.looks
         at_work = view.run is not None and view.run.status is None
-        return at_work or now < looks.until + _AFTER_S or any(server.candidate for server in view.servers.values())
+        told = now < looks.until + _AFTER_S < math.inf
+        return at_work or told or any(server.candidate for server in view.servers.values())
 
     def server(self) -> str | None:
-        """The one that a key means: whose log is shown, else the first."""
-        names = list(self._scene.view.servers)
-        chosen = self._drawn.choice.name if self._drawn.choice.kind == "server" else ""
-        return chosen if chosen in names else next(iter(names), None)
+        """The one that a key means: whose log is shown, else who asked for input last, else the first."""
+        view, choice = self._scene.view, self._drawn.choice
+        chosen = choice.name if choice.kind == "server" else asking(view)
+        return chosen if chosen in view.servers else next(iter(view.servers), None)
+
+
+def asking(view: View) -> str:
+    """The server that has come to a prompt last; empty: none has."""
+    prompts = (warning.message for warning in reversed(view.warnings) if warning.code == "server.prompt")
+    return next(prompts, "").partition(" ")[0]  # "web waits for input: (Pdb)"

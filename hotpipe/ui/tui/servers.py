@@ -7,7 +7,7 @@ from rich.segment import Segment
 
 from hotpipe.ui import words
 from hotpipe.ui.pages import page
-from hotpipe.ui.tui.band import seconds
+from hotpipe.ui.tui.band import on_the_way
 from hotpipe.ui.tui.ink import Line, padded, piece
 from hotpipe.ui.view import ServerView, View
 
@@ -45,12 +45,15 @@ class ServerLines:
 
     def _parts(self, server: ServerView) -> Iterator[Segment]:
         if server.failure is not None:
+            yield from self._candidate(server)  # before what has failed: that may be long
             yield piece(f"generation {server.failure.generation}: {server.failure.reason}", "red")
         if server.generation is not None:
             yield from self._serving(server)
         elif not (server.candidate and server.candidate.starting is not None):
             yield piece(self._nobody(server), "yellow" if server.failure else "dim")
-        yield from self._next(server)
+        if server.failure is None:
+            yield from self._candidate(server)
+        yield from _draining(server)
         yield from _addresses(server)
 
     def _serving(self, server: ServerView) -> Iterator[Segment]:
@@ -76,16 +79,15 @@ class ServerLines:
             return f"nobody answers{waits}; started again in {words.duration(server.failure.retry_ms)}"
         return f"nobody answers{waits}" if server.failure or server.past else f"not started yet{waits}"
 
-    def _next(self, server: ServerView) -> Iterator[Segment]:
-        candidate = server.candidate
-        if candidate is not None and candidate.starting is not None:
-            says = f": {candidate.says}" if candidate.says else ""
-            took = seconds(self.now - candidate.starting)
-            ready = "is ready" if candidate.ready is not None else "is starting"
-            yield piece(f"generation {candidate.number} {ready} {took}{says}", "blue")
-        draining = [each for each in server.generations.values() if each.draining is not None]
-        if draining:
-            yield piece(f"generation {draining[0].number} is draining", "dim")
+    def _candidate(self, server: ServerView) -> Iterator[Segment]:
+        if server.candidate is not None and server.candidate.starting is not None:
+            yield piece(on_the_way(server.candidate, self.now), "blue")
+
+
+def _draining(server: ServerView) -> Iterator[Segment]:
+    draining = [each for each in server.generations.values() if each.draining is not None]
+    if draining:
+        yield piece(f"generation {draining[0].number} is draining", "dim")
 
 
 def _addresses(server: ServerView) -> Iterator[Segment]:

@@ -9,14 +9,14 @@ class Saves:
     """Counts them, and remembers which tree was there when."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._seen: dict[str, int] = {}
 
     def apply(self, event: AnyEvent) -> None:
         """Take in one event."""
         match event:
             case ChangeDetected():
-                self._count += 1
+                self.count += 1
             case RunStarted(tree=tree):
                 self._see(tree)
             case ServerStarting(tree=str(tree)) if tree not in self._seen:
@@ -26,10 +26,14 @@ class Saves:
 
     def since(self, tree: str | None) -> int:
         """How many there were since that tree was on disk; 0 where that is not known."""
-        return self._count - self._seen.get(tree or "", self._count)
+        return self.count - self._seen.get(tree or "", self.count)
+
+    def is_there(self, tree: str) -> bool:
+        """Whether that tree is on disk, as far as anybody has told."""
+        return self._seen.get(tree) == self.count
 
     def _see(self, tree: str) -> None:
         self._seen.pop(tree, None)
-        self._seen[tree] = self._count
+        self._seen[tree] = self.count
         while len(self._seen) > _MOST_TREES:
             del self._seen[next(iter(self._seen))]
