@@ -132,7 +132,7 @@ class Film:
 
 
 @contextmanager
-def scene(rows: int, shell_rows: int = 9) -> Iterator[Scene]:
+def scene(rows: int, options: str = "") -> Iterator[Scene]:
     with tempfile.TemporaryDirectory() as made, ExitStack() as ending:
         folder, port = Path(made) / "hello", _free()
         folder.mkdir()
@@ -140,11 +140,11 @@ def scene(rows: int, shell_rows: int = 9) -> Iterator[Scene]:
             (folder / name).write_text(text)
         (folder / "hotpipe.toml").write_text(CONFIG.replace("PORT", str(port)))
         windows = []
-        for title, height in (("hotpipe watch", rows), ("another terminal", shell_rows)):
+        for title, height in (("hotpipe watch", rows), ("another terminal", 9)):
             windows.append(Window(title, folder, (COLUMNS, height), _environment()))
             ending.callback(windows[-1].close)
         opened = Scene(folder, *windows, port)
-        opened.hotpipe.run("clear; hotpipe watch --web")
+        opened.hotpipe.run(f"clear; hotpipe watch {options}")
         opened.hotpipe.until(lambda shown: "GREEN" in shown.text and "unverified" not in shown.text)
         opened.shell.run("clear")
         yield opened
@@ -183,7 +183,7 @@ def red(page: Page, images: Path) -> None:
 
 
 def badge(page: Page, images: Path) -> None:
-    with scene(19) as one:
+    with scene(19, "--web") as one:
         page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         page.goto(f"http://127.0.0.1:{one.port}/page")
         page.wait_for_timeout(1500)
@@ -197,7 +197,7 @@ def badge(page: Page, images: Path) -> None:
 
 
 def film(page: Page, images: Path) -> None:
-    with scene(15, 9) as one:
+    with scene(15) as one:
         taken = Film(one)
         ask = f"curl 127.0.0.1:{one.port}"
         taken.wait(0.8)
