@@ -3,8 +3,7 @@
 How it works: `.hotpipe/lock` is one file with POSIX locks on single bytes (fcntl_locking(2)), which the kernel takes
 back in the moment in which their holder dies, however it dies. Byte 0 is the gate's, byte 1 the server half's; `watch`
 takes both. Byte 2 makes one of two hotpipes side by side the primary: its files have the plain names, the other's bear
-its role. hotpipe never removes the lock file; where somebody else does, a running one
-makes another (`restore`).
+its role. hotpipe never removes the lock file; where somebody else does, a running one makes another (`restore`).
 
 Invariant: whoever holds a role's byte is the only hotpipe that writes that role's files. A process that closes *any*
 descriptor of the lock file loses its locks, and a forked child has none: claim once a process, after the last fork.

@@ -427,9 +427,6 @@ def test_when_the_project_vanishes_the_server_stays(tmp_path: Path, start: Start
     assert "Traceback" not in hotpipe.said()
 
 
-# --- in a terminal -------------------------------------------------------------------------------------------------
-
-
 def test_when_its_own_folder_is_removed_it_is_still_the_only_one_and_can_be_asked(tmp_path: Path, start: Start) -> None:
     folder = project(tmp_path / "project", GOOD_PAGES, page_txt="good")
     start(folder, "watch").until("run.finished", status="green")
