@@ -11,10 +11,10 @@ HELLO := examples/hello
 # A python3 that is too old is no reason to give up, but a PYTHON that somebody chose is never replaced.
 CANDIDATES := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.14 python3.13 python3.12 python3.11,$(PYTHON))
 
-.PHONY: help watch test lint docs bench clean
+.PHONY: help watch test lint docs pictures bench clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 # exec, so that a SIGTERM reaches hotpipe; and Ctrl-C (130) is not an error that make should tell.
 watch: $(INSTALLED_EXAMPLE) ## run hotpipe on examples/hello: http://127.0.0.1:8000
@@ -34,6 +34,10 @@ lint: $(INSTALLED) ## check style, types and layers
 docs: $(INSTALLED_DOCS) ## write the reference pages, and make build/docs/index.html of docs/; a dead link is an error
 	$(BIN)/python docs/reference.py
 	$(BIN)/sphinx-build --nitpicky --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
+
+pictures: $(INSTALLED) ## take the pictures in docs/images anew; needs tmux, dash, curl and chromium
+	$(BIN)/python bench/screenshots.py
+	$(BIN)/python bench/pictures.py
 
 bench: $(INSTALLED) ## measure: from save to stage, trees of 100,000 files, the gate, and a hundred restarts of each server under load
 	$(BIN)/python bench/save_latency.py

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -166,7 +167,8 @@ class _Session:
         if self._instance is None or self._instance.socket is None:
             return
         try:
-            await tasks.start(control.serve, self._instance.socket, self._answers.answer)
+            serve = partial(control.serve, on_removed=self._instance.restore)
+            await tasks.start(serve, self._instance.socket, self._answers.answer)
         except HotpipeError as error:
             self.bus.emit(Warned(code="control.unavailable", message=error.message, hint=error.hint))
 
@@ -313,7 +315,8 @@ class _Session:
         from hotpipe.ui.notify import Around, tell
 
         root = self.job.project.root
-        around = Around(lambda: self._halves.project.config.notify, self.processes, root, os.environ)
+        aside = self.job.face.aside if isinstance(self.job.face, Screen) else None
+        around = Around(lambda: self._halves.project.config.notify, self.processes, root, os.environ, aside)
         await tell(around, Notices(os.path.basename(root)), inbox)
 
     def dashboard(self, page: "Page") -> "Dashboard":

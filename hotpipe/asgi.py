@@ -19,7 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_PATHS = "http.response.pathsend"  # a file that the server itself sends: nothing can follow it
+_OF_FILES = ("http.response.pathsend", "http.response.zerocopysend")  # the server itself sends: nothing can follow it
 
 
 def Hotpipe(app: App) -> App:  # noqa: N802 - it stands in lists of classes
@@ -42,7 +42,7 @@ class _Tagged:
         if not request.is_for_page():
             await self._app(scope, receive, send)
             return
-        await self._app(_without_paths(scope), receive, _Sending(self._tag, request, send))
+        await self._app(_without_files(scope), receive, _Sending(self._tag, request, send))
 
 
 class _Sending:
@@ -62,17 +62,17 @@ class _Sending:
         await self._send(message)
 
     def _started(self, message: Message) -> Message:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
+        given = list(message.get("headers", ()))  # an iterable: it may be there to be read but once
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in given]
         response = self._tag.response(self._request, message["status"], headers)
         if response is None:
-            return message
+            return {**message, "headers": given}
         self._left = response.tag
         sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         return {**message, "headers": sent}
 
 
-def _without_paths(scope: Scope) -> Scope:
+def _without_files(scope: Scope) -> Scope:
     extensions = scope.get("extensions") or {}
-    if _PATHS not in extensions:
-        return scope
-    return {**scope, "extensions": {name: value for name, value in extensions.items() if name != _PATHS}}
+    kept = {name: value for name, value in extensions.items() if name not in _OF_FILES}
+    return scope if len(kept) == len(extensions) else {**scope, "extensions": kept}

@@ -9,7 +9,7 @@ from hotpipe.events import Stamp
 
 def stamp(seq: int) -> Stamp:
     """Now."""
-    return Stamp(seq=seq, time=_written(time.time_ns() // 1_000_000), mono=round(time.monotonic(), 6))
+    return Stamp(seq=seq, time=_written(time.time_ns() // 1_000_000), mono=time.monotonic_ns() // 1_000 / 1e6)
 
 
 @lru_cache(maxsize=1)  # a burst of output has many lines in one millisecond

@@ -18,6 +18,7 @@ _ANY = (
 _COLOUR = r"\x1b\[[0-9;:]*m"  # SGR; with another character before its numbers it is a mode of xterm
 _LINK = r"\x1b\]8;[^\x00-\x1f\x7f-\x9f]*(?:\x07|\x1b\\)"
 _EVERY = re.compile(_ANY)
+_LINKS = re.compile(_LINK)
 _SOME = re.compile(rf"(?P<colour>{_COLOUR})|(?P<link>{_LINK})|{_ANY}")
 _TO_THE_LEFT = re.compile(r"\x1b\[[01]?G")  # CHA: to column 1, as progress bars do it that mean CR
 _BEGINNING, _DEFAULT, _NO_LINK = "\x1b[", "\x1b[0m", "\x1b]8;;\x1b\\"
@@ -44,6 +45,11 @@ def colours_only(line: str) -> str:
     last_link = text[text.rfind("\x1b]8;") :] if "\x1b]8;" in text else _NO_LINK
     end = "" if last_link.startswith(_NO_LINKS) else _NO_LINK
     return f"{text}{end}{_DEFAULT if _BEGINNING in text else ''}"
+
+
+def without_links(line: str) -> str:
+    """What `colours_only` has left, with the text of links alone."""
+    return _LINKS.sub("", line) if "\x1b]" in line else line
 
 
 def _kept(found: re.Match[str]) -> str:

@@ -3,7 +3,8 @@
 How it works: `.hotpipe/lock` is one file with POSIX locks on single bytes (fcntl_locking(2)), which the kernel takes
 back in the moment in which their holder dies, however it dies. Byte 0 is the gate's, byte 1 the server half's; `watch`
 takes both. Byte 2 makes one of two hotpipes side by side the primary: its files have the plain names, the other's bear
-its role. The lock file is never removed.
+its role. hotpipe never removes the lock file; where somebody else does, a running one
+makes another (`restore`).
 
 Invariant: whoever holds a role's byte is the only hotpipe that writes that role's files. A process that closes *any*
 descriptor of the lock file loses its locks, and a forked child has none: claim once a process, after the last fork.
@@ -57,6 +58,8 @@ class Instance:
         self.pid_file = os.path.join(folder, f"hotpipe{suffix}.pid")
         self.socket: str | None = os.path.join(folder, f"control{suffix}.sock")  # None: there is no place for one
         self._lock = lock
+        self._lock_file = os.path.join(folder, "lock")
+        self._is_primary = not suffix
         self._me = Running(**msgspec.structs.asdict(birth.me()), role=role)
 
     def __enter__(self) -> Self:
@@ -74,6 +77,13 @@ class Instance:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def restore(self) -> None:
+        """Take the place again where its files were removed (`git clean -dfx`), unless somebody else has it by now."""
+        with contextlib.suppress(OSError):  # then all is as before
+            if self._lock is not None and os.fstat(self._lock).st_nlink == 0:
+                self._lock = _locked_again(self._lock, self._lock_file, self.role, is_primary=self._is_primary)
+                self.announce()
 
     def announce(self) -> None:
         """Write the pid file; where that cannot be done, it is a warning."""
@@ -145,6 +155,21 @@ def _locked(folder: str, role: Role, lock: int) -> Instance:
     instance = Instance(role, folder, lock, "" if is_primary else f"-{role}")
     _remove_leftovers(folder, role, instance)
     return instance
+
+
+def _locked_again(removed: int, path: str, role: Role, *, is_primary: bool) -> int:
+    """The lock in a new file, in place of the one that was removed; raises OSError where that cannot be had."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _take(lock, *_BYTES[role]):
+            raise BlockingIOError(errno.EAGAIN, "somebody else has it")
+        if is_primary:
+            _take(lock, *_PRIMARY)
+    except OSError:
+        os.close(lock)
+        raise
+    os.close(removed)
+    return lock
 
 
 def _take_role(lock: int, role: Role, folder: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from hotpipe import trigger
 from hotpipe.config import file
 from hotpipe.config.file import Project
+from hotpipe.config.find import without_waiting
 from hotpipe.errors import ConfigError, HotpipeError
 from hotpipe.events import ConfigRejected, ConfigReloaded, Emit
 from hotpipe.tree.lone import Lone
@@ -75,7 +76,7 @@ class Reload:
 
 def _content(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as opened:
+        with open(path, "rb", opener=without_waiting) as opened:
             return opened.read()
     except OSError:
         return None

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -21,13 +21,15 @@ needs_tmux = pytest.mark.skipif(
 
 
 class Tmux:
-    """One window of 100 columns and 30 rows, with a shell in `folder`."""
+    """One window, with a shell in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: int = 100, rows: int = 30) -> None:
         self._socket = f"hotpipe-{os.getpid()}-{time.monotonic_ns()}"
         # Not bash, which mends the modes that a program leaves behind.
         shell = ("env", "PS1=$ ", "LC_ALL=C.UTF-8", "dash", "-i")
-        self._tmux("-f", os.devnull, "new-session", "-d", "-x", "100", "-y", "30", "-c", str(folder), *shell)
+        self._tmux(
+            "-f", os.devnull, "new-session", "-d", "-x", str(columns), "-y", str(rows), "-c", str(folder), *shell
+        )
         self._tmux("set-option", "-g", "history-limit", "5000")
         self.pid = int(self.told("#{pane_pid}"))
         self.until("$")
@@ -44,8 +46,8 @@ class Tmux:
     def resize(self, columns: int, rows: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 
-    def screen(self) -> str:
-        return self._tmux("capture-pane", "-p")
+    def screen(self, *options: str) -> str:
+        return self._tmux("capture-pane", "-p", *options)
 
     def told(self, variable: str) -> str:
         """What tmux knows of its window."""
@@ -89,12 +91,20 @@ class Tmux:
         return done.stdout.decode()
 
 
+@contextmanager
+def closed(tmux: Tmux) -> Iterator[Tmux]:
+    """In the end it is, and nobody may be left."""
+    left: list[psutil.Process] = []
+    try:
+        yield tmux
+    finally:
+        left = tmux.close()
+        for process in left:
+            process.kill()
+    assert not left
+
+
 @pytest.fixture
 def tmux(tmp_path: Path) -> Iterator[Tmux]:
-    """In the end it is closed, and nobody may be left."""
-    one = Tmux(tmp_path)
-    yield one
-    left = one.close()
-    for process in left:
-        process.kill()
-    assert not left
+    with closed(Tmux(tmp_path)) as one:
+        yield one

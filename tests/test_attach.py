@@ -1,21 +1,18 @@
 """`hotpipe attach`: a debugger in a server, reached from another terminal."""
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 from answering import eventually
 from atterminal import AtTerminal, Started
+from pausing import Asking, pausing  # noqa: F401 - a fixture
 from running import HOTPIPE, PATIENCE_S, Start, environment, free_port
-from test_end_to_end import Terminal as Tmux
+from terminal import Tmux, closed, needs_tmux
 
 from hotpipe import control
 from hotpipe.control import listener, protocol
@@ -27,21 +24,6 @@ from hotpipe.server.console import Console, Place
 
 LEAVE = "\x1d"
 ATTACHED = "Ctrl-] leaves"
-PAUSING = """
-import http.server, os, socket
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        answer = 20
-        if self.path == "/debug":
-            breakpoint()
-        self.send_response(200); self.end_headers(); self.wfile.write(b"answer %d" % answer)
-class Server(http.server.HTTPServer):
-    def __init__(self):
-        super().__init__(("", 0), Handler, bind_and_activate=False)
-        self.socket = socket.socket(fileno=3)
-        self.server_name, self.server_port = "x", 1
-Server().serve_forever()
-"""
 ECHOING = """
 import os, sys
 print("generation", os.environ["HOTPIPE_GENERATION"], flush=True)
@@ -55,40 +37,12 @@ while True:
 """
 
 
-class Asking(threading.Thread):
-    """A request in the background, whose answer may take long."""
-
-    def __init__(self, port: int, path: str) -> None:
-        super().__init__(daemon=True)
-        self._port, self._path, self.answer = port, path, ""
-        self.start()
-
-    def run(self) -> None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), PATIENCE_S) as client:
-            client.sendall(f"GET {self._path} HTTP/1.0\r\n\r\n".encode())
-            while chunk := client.recv(1 << 16):
-                self.answer += chunk.decode()
-
-    def answered(self) -> str:
-        self.join(PATIENCE_S)
-        return self.answer.rpartition("\r\n")[2]
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A server that asks again and again."""
     (tmp_path / "server.py").write_text(ECHOING)
     (tmp_path / "hotpipe.toml").write_text('[server.web]\nrun = "python -u server.py"\nready = { after = "100ms" }\n')
     return tmp_path
-
-
-@pytest.fixture
-def pausing(tmp_path: Path) -> tuple[Path, int]:
-    """A server with a breakpoint, and its port."""
-    port = free_port()
-    (tmp_path / "server.py").write_text(PAUSING)
-    (tmp_path / "hotpipe.toml").write_text(f'[server.web]\nrun = "python server.py"\nlisten = ["http::{port}"]\n')
-    return tmp_path, port
 
 
 def status(folder: Path) -> dict[str, object]:
@@ -122,7 +76,9 @@ def attached(project: Path, at_terminal: Started) -> tuple[AtTerminal, AtTermina
 
 class TestDebugging:
     def test_a_breakpoint_is_announced_and_can_be_answered(
-        self, pausing: tuple[Path, int], at_terminal: Started
+        self,
+        pausing: tuple[Path, int],  # noqa: F811
+        at_terminal: Started,
     ) -> None:
         folder, port = pausing
         serve = at_terminal(folder, "serve")
@@ -142,7 +98,7 @@ class TestDebugging:
         assert attach.is_as_before
         assert Asking(port, "/").answered() == "answer 20"
 
-    def test_through_a_pipe(self, pausing: tuple[Path, int], at_terminal: Started) -> None:
+    def test_through_a_pipe(self, pausing: tuple[Path, int], at_terminal: Started) -> None:  # noqa: F811
         folder, port = pausing
         serve = at_terminal(folder, "serve")
         serve.until("● live")
@@ -180,7 +136,7 @@ class TestDebugging:
         attach.type("p 6 * 7\n")
         attach.until("42")
 
-    @pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here")
+    @needs_tmux
     def test_in_tmux_with_uvicorn(self, tmp_path: Path) -> None:
         port, hotpipe = free_port(), " ".join(HOTPIPE)
         (tmp_path / "app.py").write_text(
@@ -194,20 +150,20 @@ class TestDebugging:
         (tmp_path / "hotpipe.toml").write_text(
             f'[server.web]\nrun = "uvicorn app:app --fd {{fd}}"\nlisten = ["http::{port}"]\n'
         )
-        with closing(Tmux(tmp_path)) as terminal:
-            terminal.enter(f"{hotpipe} watch --plain &")
+        with closed(Tmux(tmp_path, 150, 50)) as terminal:
+            terminal.run(f"{hotpipe} watch --plain &")
             terminal.until("● live")
             asking = Asking(port, "/")
             terminal.until("web waits for input: (Pdb)")
-            terminal.enter(f"clear; {hotpipe} attach")
+            terminal.run(f"clear; {hotpipe} attach")
             terminal.until(ATTACHED)
-            terminal.enter("p answer + 1")
+            terminal.run("p answer + 1")
             terminal.until("21")
-            terminal.enter("answer = 55")
-            terminal.enter("c")
+            terminal.run("answer = 55")
+            terminal.run("c")
             assert asking.answered() == "answer 55"
-            terminal.press("C-]")
-            terminal.enter(f"clear; {hotpipe} stop; wait; echo stopped $?")
+            terminal.type("C-]")
+            terminal.run(f"clear; {hotpipe} stop; wait; echo stopped $?")
             terminal.until("stopped 0")
 
 

@@ -315,6 +315,24 @@ def test_an_earlier_generation_that_answers_still_is_said_until_it_is_gone(told:
     assert site.asked.count("/") == 3
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "history.replaceState(null, '', '#' + Math.random())",
+        "history.replaceState(null, '', '/?at=' + Math.random())",
+        "sessionStorage.clear()",
+    ],
+)
+def test_no_page_is_reloaded_for_ever(told: Told, site: Site, tab: Tab, script: str) -> None:
+    """It says an older generation whatever is done, as one that a service worker keeps, and hides that it was here."""
+    told.save(2, "app.py")
+    told.green(2, "web")
+    told.live(2, "t2", site.url)
+    site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="1"', body=f"<script>{script}</script>"))
+    tab(wait="new version: reload")
+    assert site.asked.count("/") < 10
+
+
 def test_a_page_that_was_made_before_the_switch_is_reloaded(told: Told, site: Site, tab: Tab) -> None:
     """It does not say which generation made it, and its script comes late."""
     site.gates["/late"] = threading.Event()

@@ -299,6 +299,26 @@ class TestTrigger:
         assert "hint: a folder stands in its place: remove" in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["config", "completion bash", "--version"])
+def test_output_that_finds_no_room_is_no_defect(hotpipe: Hotpipe, tmp_path: Path, verb: str) -> None:
+    plant(tmp_path, {"hotpipe.toml": GREEN})
+    with Path("/dev/full").open("w") as full:
+        done = hotpipe(*verb.split(), stdout=full)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        ["hotpipe: cannot write the output: No space left on device", "hint: free some space where it goes: df(1)"],
+    )
+
+
+def test_a_locale_that_lacks_a_character_of_a_command_is_no_defect(
+    hotpipe: Hotpipe, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = "test $(printf é✓$WORD | od -An -tx1 | tr -d ' ') = c3a9e29c93c3bc"
+    plant(tmp_path, {"hotpipe.toml": f'[stage.one]\nrun = "{run}"\nenv = {{ WORD = "ü" }}\n'})
+    done = hotpipe("check", env={**environment, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    assert done.returncode == 0, done.stdout
+
+
 class TestDefects:
     """What hotpipe did not foresee is its own fault: 3, and a traceback to send."""
 

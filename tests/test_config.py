@@ -111,10 +111,17 @@ class TestFinding:
 
     @pytest.mark.parametrize(
         "name, said",
-        [("gone.toml", "No such file or directory"), (".", "Is a directory"), ("latin", "it is not UTF-8 (byte 3)")],
+        [
+            ("gone.toml", "No such file or directory"),
+            (".", "Is a directory"),
+            ("latin", "it is not UTF-8 (byte 3)"),
+            ("fifo", "it is no regular file"),
+            ("/dev/zero", "it is no regular file"),
+        ],
     )
     def test_a_file_that_cannot_be_read_says_why(self, tmp_path: Path, name: str, said: str) -> None:
         (tmp_path / "latin").write_bytes(b"a='\xe4'")
+        os.mkfifo(tmp_path / "fifo")
         with pytest.raises(UsageError) as raised:
             file.load(name, str(tmp_path))
         assert said in raised.value.message

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hotpipe.config import merged, model, written
 from hotpipe.config.detect import Disk, Draft, apps, propose
+from hotpipe.tree.globs import Globs
 
 FASTAPI = "from fastapi import FastAPI\napp = FastAPI()\n"
 FLASK = "import flask\napp = flask.Flask(__name__)\n"
@@ -20,6 +21,7 @@ UNITTEST = "import unittest\nclass T(unittest.TestCase): ...\n"
 PYTEST = "[tool.pytest.ini_options]\n"
 GO = 'package main\nfunc main() { http.ListenAndServe(":9090", nil) }\n'
 RUST = "fn main() { axum::serve(TcpListener::bind(([127, 0, 0, 1], 3030))) }\n"
+SERVER = {"package.json": "{}", "server.js": "createServer().listen(65535 // LISTEN_FDS"}
 LISTENS = "http.createServer(x).listen(process.env.PORT || 3000)\n"
 
 
@@ -269,6 +271,40 @@ def test_parts_in_folders_get_names_folders_and_inputs_of_their_own() -> None:
         ("backend-lint",),
     )
     assert (frontend.name, frontend.needs, frontend.inputs) == ("frontend", (), ("frontend/**/package.json",))
+
+
+@pytest.mark.parametrize("folder", ["[id]", "!no", "#1", "a*", "a?", "a\\b", "a b", " a ", "é"])
+def test_the_inputs_of_a_part_are_just_its_folder_whatever_its_name(folder: str) -> None:
+    files = {f"{folder}/pyproject.toml": "[tool.ruff]", f"{folder}/Cargo.toml": ""}
+    draft = propose(Imagined(files, ("ruff", "cargo")))
+    for stage in draft.stages:
+        meant = Globs(stage.inputs)
+        assert (meant.matches(f"{folder}/a.py"), meant.matches("ab/a.py")) == (True, False)
+    assert Globs(draft.ignore).matches(f"{folder}/target/x")
+
+
+def test_a_number_that_is_no_port_is_none_to_listen_on() -> None:
+    files = {"package.json": "{}", "server.js": "createServer().listen(99999)", "go.mod": "", "main.go": GO}
+    files["main.go"] = GO.replace("9090", "00")
+    draft = propose(Imagined(files, ("node", "go")))
+    assert [choice[0].port for choice in draft.servers] == [3000, 8080]
+
+
+def test_ports_that_are_taken_do_not_run_out_of_range() -> None:
+    files = {f"{name}/{file}": text for name in "ab" for file, text in SERVER.items()}
+    draft = propose(Imagined(files, ("node",)))
+    assert [choice[0].port for choice in draft.servers] == [65535, 1024]
+
+
+@pytest.mark.parametrize("name", ["-x.py", "{changed}.py"])
+def test_a_source_that_would_be_taken_for_something_else_is_meant_by_its_folder(name: str) -> None:
+    draft = propose(Imagined({"setup.py": "", name: "", "a.py": ""}))
+    assert stages(draft) == {"syntax": "python3 -m compileall -q ."}
+
+
+def test_names_are_short_enough_for_those_of_files() -> None:
+    draft = propose(Imagined({f"{'n' * 250}/setup.py": "", f"{'n' * 251}/setup.py": ""}, ("ruff",)))
+    assert all(len(stage.name) < 100 for stage in draft.stages)
 
 
 def test_two_servers_get_two_ports() -> None:

@@ -15,7 +15,7 @@ import pages
 import pytest
 import reference
 from pages import DOCS, PAGES, ROOT, anchors, blocks, files, links
-from running import HOTPIPE, PATIENCE_S, Start, environment
+from running import BIN, HOTPIPE, PATIENCE_S, Start, environment
 
 from hotpipe.config import model
 
@@ -71,22 +71,44 @@ def test_a_how_to_serves_and_replaces_what_it_shows(name: str, tmp_path: Path, s
 
 
 class TestTutorial:
-    """Its files, its edits (blocks of diff) and what it shows of the terminal, up to times, ids and numbers."""
+    """Its files, what init makes of them, its edits (blocks of diff), and what the terminal shows, up to times."""
 
     PAGE = DOCS / "tutorial.md"
 
+    def test_init_says_and_writes_what_it_shows(self, tmp_path: Path) -> None:
+        said = self.init(tmp_path)
+        shown, *_ = [block.text for block in blocks(self.PAGE) if "$ hotpipe init" in block.text]
+        assert said.splitlines()[1:] == shown.splitlines()[2:]  # the line before these has the folder
+        (table,) = [block.text for block in blocks(self.PAGE) if block.language == "toml"]
+        assert tomllib.loads((tmp_path / "hotpipe.toml").read_text()) == tomllib.loads(table)
+
     def test_what_it_shows_is_what_one_sees(self, tmp_path: Path) -> None:
-        shown = files(self.PAGE)
-        for file, text in shown.items():
-            (tmp_path / file).write_text(listening_anywhere(file, text))
+        self.init(tmp_path)
+        config = tmp_path / "hotpipe.toml"
+        config.write_text(listening_anywhere(config.name, config.read_text()))
+        shown = [block for block in blocks(self.PAGE) if not block.file]
+        begin = next(place for place, block in enumerate(shown) if block.text.startswith("watching"))
+        for block in shown[:begin]:
+            if block.language == "diff":
+                edit(config, block.text)
         with Terminal(tmp_path) as terminal:
-            for block in blocks(self.PAGE):
+            for block in shown[begin:]:
                 if block.language == "diff":
                     edit(tmp_path / "app.py", block.text)
                 elif block.language == "text":
                     terminal.shows(block.text)
                 elif "curl" in block.text and block.language == "console":
                     assert terminal.answer() == block.text.splitlines()[1] + "\n"
+
+    def init(self, folder: Path) -> str:
+        """In a project of these files, with its programs in .venv."""
+        for file, text in files(self.PAGE).items():
+            (folder / file).write_text(text)
+        (folder / ".venv/bin").mkdir(parents=True)
+        for program in ("ruff", "pytest", "uvicorn"):
+            (folder / ".venv/bin" / program).symlink_to(BIN / program)
+        init = (*HOTPIPE, "init")
+        return subprocess.check_output(init, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, text=True)
 
 
 class Terminal:

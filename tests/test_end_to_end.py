@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 from running import HOTPIPE, PATIENCE_S, Hotpipe, Start, environment, is_alive
+from terminal import Tmux, closed, needs_tmux
 
 TESTS = Path(__file__).parent
 PROJECTS = TESTS / "projects"
@@ -429,47 +430,33 @@ def test_when_the_project_vanishes_the_server_stays(tmp_path: Path, start: Start
 # --- in a terminal -------------------------------------------------------------------------------------------------
 
 
-class Terminal:
-    """A shell in a tmux of its own."""
+def test_when_its_own_folder_is_removed_it_is_still_the_only_one_and_can_be_asked(tmp_path: Path, start: Start) -> None:
+    folder = project(tmp_path / "project", GOOD_PAGES, page_txt="good")
+    start(folder, "watch").until("run.finished", status="green")
+    shutil.rmtree(folder / ".hotpipe")  # git clean -dfx
+    until = time.monotonic() + PATIENCE_S
+    while run(folder, "status").returncode:
+        assert time.monotonic() < until
+    second = run(folder, "watch", "--once-green")
+    assert (second.returncode, "already runs in this project" in second.stderr) == (1, True)
 
-    def __init__(self, folder: Path) -> None:
-        self._server = ("tmux", "-f", os.devnull, "-S", str(folder / "tmux"))
-        self._run("new-session", "-d", "-x", "150", "-y", "50", "-c", str(folder), "env", "PS1=> ", "sh", "-i")
 
-    def enter(self, line: str) -> None:
-        self._run("send-keys", "-l", f"{line}\n")
-
-    def press(self, key: str) -> None:
-        self._run("send-keys", key)
-
-    def screen(self, *options: str) -> str:
-        return self._run("capture-pane", "-p", "-J", "-S", "-500", *options)
-
-    def until(self, text: str) -> str:
-        """The screen, once it shows `text`."""
-        limit = time.monotonic() + PATIENCE_S
-        while text not in (screen := self.screen()):
-            if time.monotonic() > limit:
-                pytest.fail(f"no {text!r} on the screen:\n{screen}")
-            time.sleep(0.02)
-        return screen
-
-    def close(self) -> None:
-        self._run("kill-server")
-
-    def _run(self, *arguments: str) -> str:
-        env = {**environment(), "TERM": "screen-256color"}
-        done = subprocess.run([*self._server, *arguments], env=env, check=True, capture_output=True, text=True)
-        return done.stdout
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (*HOTPIPE, *arguments),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    if shutil.which("tmux") is None:
-        pytest.skip("there is no tmux here")
-    opened = Terminal(tmp_path)
-    yield opened
-    opened.close()
+def terminal(tmp_path: Path) -> Iterator[Tmux]:
+    with closed(Tmux(tmp_path, 150, 50)) as opened:
+        yield opened
 
 
 def pid_of(addr: str) -> int:
@@ -483,15 +470,16 @@ def live_address(screen: str) -> str:
 RED, GREEN = 31, 32  # ISO 6429
 
 
-def is_painted(colour: int, text: str, terminal: Terminal) -> bool:
+def is_painted(colour: int, text: str, terminal: Tmux) -> bool:
     """tmux may write other attributes in between."""
     return re.search(rf"\x1b\[{colour}m(?:\x1b\[\d+m)*{re.escape(text)}", terminal.screen("-e")) is not None
 
 
 # watchexec #874 #743, air PR 895: colours lost
-def test_in_a_terminal_there_are_colours_and_one_ctrl_c_stops_all(tmp_path: Path, terminal: Terminal) -> None:
+@needs_tmux
+def test_in_a_terminal_there_are_colours_and_one_ctrl_c_stops_all(tmp_path: Path, terminal: Tmux) -> None:
     folder = project(tmp_path / "web", GOOD_PAGES + PAGE_SERVER, page_txt="good")
-    terminal.enter(f"cd {folder} && {' '.join(HOTPIPE)} watch --plain")
+    terminal.run(f"cd {folder} && {' '.join(HOTPIPE)} watch --plain")
     terminal.until("✓ green")
     served = pid_of(live_address(terminal.until("● live")))
     assert is_painted(GREEN, "✓ green", terminal)
@@ -499,21 +487,23 @@ def test_in_a_terminal_there_are_colours_and_one_ctrl_c_stops_all(tmp_path: Path
     (folder / "page.txt").write_text("bad")
     terminal.until("✗ red: good failed")
     assert is_painted(RED, "✗ red: good failed", terminal)
-    terminal.press("C-c")
-    terminal.enter("echo status=$?")
+    terminal.type("C-c")
+    terminal.run("echo status=$?")
     assert "Traceback" not in terminal.until(f"status={INTERRUPTED}")
     assert not is_alive(served)
 
 
-def test_no_color_is_heeded_in_a_terminal(tmp_path: Path, terminal: Terminal) -> None:
+@needs_tmux
+def test_no_color_is_heeded_in_a_terminal(tmp_path: Path, terminal: Tmux) -> None:
     folder = project(tmp_path / "web", GOOD_PAGES, page_txt="good")
-    terminal.enter(f"cd {folder} && NO_COLOR=1 {' '.join(HOTPIPE)} check")
+    terminal.run(f"cd {folder} && NO_COLOR=1 {' '.join(HOTPIPE)} check")
     terminal.until("✓ green in")
     assert "\x1b[" not in terminal.screen("-e")
 
 
 # uvicorn #2943 #936, nodemon #1633: the end hangs for ever
-def test_a_second_ctrl_c_kills_a_server_that_will_not_go(tmp_path: Path, terminal: Terminal) -> None:
+@needs_tmux
+def test_a_second_ctrl_c_kills_a_server_that_will_not_go(tmp_path: Path, terminal: Tmux) -> None:
     config = f"""
         [server.web]
         run    = "echo $$ > ../pid; exec {PYTHON} {PROJECTS / "stubborn.py"}"
@@ -521,16 +511,16 @@ def test_a_second_ctrl_c_kills_a_server_that_will_not_go(tmp_path: Path, termina
         stop_timeout = "1h"
     """
     folder = project(tmp_path / "web", config)
-    terminal.enter(f"cd {folder} && {' '.join(HOTPIPE)} watch --plain")
+    terminal.run(f"cd {folder} && {' '.join(HOTPIPE)} watch --plain")
     terminal.until("● live")
     stubborn = int((tmp_path / "pid").read_text())
-    terminal.press("C-c")
+    terminal.type("C-c")
     terminal.until("not yet")
     assert is_alive(stubborn)
     limit = time.monotonic() + PATIENCE_S
     while is_alive(stubborn) and time.monotonic() < limit:  # at once would be taken for an echo of the first
-        terminal.press("C-c")
+        terminal.type("C-c")
         time.sleep(0.1)
-    terminal.enter("echo status=$?")
+    terminal.run("echo status=$?")
     terminal.until(f"status={INTERRUPTED}")
     assert not is_alive(stubborn)

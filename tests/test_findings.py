@@ -368,6 +368,12 @@ class TestPlain:
         link = "\x1b]8;;file:///project/a.c\x1b\\\x1b[1ma.c\x1b[0m\x1b]8;;\x1b\\"
         assert rows(f"{link}\x1b[K:3:5: \x1b[01;31merror: \x1b[mx") == ["error a.c:3:5 x"]
 
+    @pytest.mark.parametrize(
+        "sequence", ["\x1b]52;c;" + "A" * 900 + "\x07", "\x1bPq\x1b\\", "\x1b[>0q", "\x9b31m", "\x07", "\x00"]
+    )
+    def test_nor_is_anything_else_that_a_terminal_would_obey(self, sequence: str) -> None:
+        assert rows(f"{sequence}a.c:3:5: error: x{sequence} y") == ["error a.c:3:5 x y"]
+
     def test_the_same_twice_is_one(self) -> None:
         assert rows("a.c:3:5: error: x", "a.c:3:5: error: x", "a.c:4:5: error: x") == [
             "error a.c:3:5 x",

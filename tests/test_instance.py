@@ -128,6 +128,35 @@ class TestRoles:
             with pytest.raises(AlreadyRunning, match=rf"hotpipe serve \(pid {holder.pid}\)"):
                 claim(str(tmp_path), "watch")
 
+    @pytest.mark.parametrize("role", ROLES)
+    def test_where_the_files_are_removed_it_is_claimed_again(self, tmp_path: Path, role: Role) -> None:
+        def act() -> str:
+            KEPT.append(held := claim(str(tmp_path), role))
+            shutil.rmtree(tmp_path / ".hotpipe")
+            (tmp_path / ".hotpipe").mkdir()
+            held.restore()
+            return os.path.basename(held.pid_file)
+
+        with other(act) as holder:
+            assert holder.said() == "hotpipe.pid"
+            assert [(one.pid, one.role) for one in running(str(tmp_path))] == [(holder.pid, role)]
+            with pytest.raises(AlreadyRunning, match=rf"hotpipe {role} \(pid {holder.pid}\)"):
+                claim(str(tmp_path), role)
+
+    def test_who_has_claimed_it_since_keeps_it(self, tmp_path: Path) -> None:
+        with claim(str(tmp_path), "gate") as first:
+            shutil.rmtree(tmp_path / ".hotpipe")
+            with other(holding(tmp_path, "watch")) as second:
+                second.said()
+                first.restore()
+                assert [one.pid for one in running(str(tmp_path))] == [second.pid]
+
+    def test_what_was_not_removed_is_still_held(self, tmp_path: Path) -> None:
+        with claim(str(tmp_path), "watch") as held:
+            held.restore()
+            with other(holding(tmp_path, "watch")) as second:
+                assert second.said().startswith("AlreadyRunning")
+
     def test_two_projects_do_not_know_each_other(self, tmp_path: Path) -> None:
         (tmp_path / "one").mkdir()
         (tmp_path / "two").mkdir()

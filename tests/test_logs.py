@@ -208,6 +208,12 @@ class TestFaults:
         logs.write(stamped(said("five")))
         assert texts(folder) == ["4 lines before this could not be written", "five"]
 
+    def test_nothing_is_added_to_what_a_link_leads_to(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").write_text("mine")
+        (tmp_path / "server-web.log").symlink_to("mine")
+        (warning,) = Logs(str(tmp_path)).write(stamped(said("one")))
+        assert (warning.code, (tmp_path / "mine").read_text()) == ("log.unwritable", "mine")
+
     def test_one_that_cannot_be_written_is_no_reason_not_to_write_another(self, tmp_path: Path) -> None:
         (tmp_path / "server-web.log").mkdir()
         Logs(str(tmp_path)).write(stamped(said("one"), said("two", server="api")))

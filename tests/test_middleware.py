@@ -409,8 +409,24 @@ def test_a_file_that_the_server_would_send_is_sent_by_the_application(served: No
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["extensions"])
 
-    extensions: dict[str, Any] = {"http.response.pathsend": {}, "http.response.trailers": {}}
+    of_files = ("http.response.pathsend", "http.response.zerocopysend")
+    extensions: dict[str, Any] = {name: {} for name in (*of_files, "http.response.trailers")}
     scope = {"type": "http", "method": "GET", "headers": [], "extensions": extensions}
     asyncio.run(hotpipe.asgi.Hotpipe(app)(scope, None, None))  # type: ignore[arg-type]
     assert seen == [{"http.response.trailers": {}}]
-    assert len(extensions) == 2
+    assert len(extensions) == 3
+
+
+def test_headers_that_can_be_read_but_once_are_sent(served: None) -> None:
+    """ASGI asks for an iterable."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": iter([(b"content-type", b"text/css")])})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "headers": []}
+    asyncio.run(hotpipe.asgi.Hotpipe(app)(scope, None, send))  # type: ignore[arg-type]
+    assert list(sent[0]["headers"]) == [(b"content-type", b"text/css")]

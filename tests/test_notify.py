@@ -230,6 +230,7 @@ def gone(notify: NotifySocket, *says: str, first: str = "") -> int:
         (b"STATUS=at 50 % = half", [Status("at 50 % = half")]),
         (b"STATUS=", [Status("")]),
         ("STATUS=läuft".encode(), [Status("läuft")]),
+        (b"STATUS=\x1b]52;c;QQ==\x07at \x1b[1m50", [Status("at 50")]),
         (b"MAINPID=4711", [MainPid(4711)]),
         (b"MAINPID=1\nMAINPID=2", [MainPid(1)]),
         (b"WATCHDOG=1", [Watchdog()]),

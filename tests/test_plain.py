@@ -166,6 +166,9 @@ class TestStages:
         assert shown(started(2, "app.py")) == text("", "▶ run 2 app.py · HH:MM:SS")
         assert shown(started(2, *"abcde")) == text("", "▶ run 2 a, b, c and 2 more · HH:MM:SS")
 
+    def test_a_files_name_is_nothing_that_a_terminal_obeys(self) -> None:
+        assert shown(started(2, "a\x1b]52;c;QQ==\x07\n\x9b2Jb.py")) == text("", "▶ run 2 a b.py · HH:MM:SS")
+
     def test_a_failure_is_shown_in_full_last_and_once(self) -> None:
         events = [started(), *stage("lint", "passed", "all is well"), *stage("test", "failed", "E  1 == 2", "", code=1)]
         skipped = StageFinished(run=1, stage="deploy", status="skipped", exit_code=None, took_ms=0)
@@ -241,6 +244,9 @@ class TestStages:
             "! no watches left", "  hint: sudo sysctl y"
         )
         assert shown(Warned(code="x", message="odd")) == "! odd\n"
+        assert shown(Warned(code="x", message="cannot read \x1b]0;x\x07y", hint="rm \x9b2Jy")) == text(
+            "! cannot read y", "  hint: rm y"
+        )
 
     def test_what_follows_from_the_rest_is_not_printed(self) -> None:
         change = ChangeDetected(paths=("a",), cause="event")

@@ -20,7 +20,7 @@ import pytest
 
 from hotpipe.errors import SpawnError
 from hotpipe.events import Stream
-from hotpipe.process.child import LONGEST_LINE, Child, Exit
+from hotpipe.process.child import LONGEST_LINE, Child, Exit, Rhythm
 from hotpipe.process.command import COOKIE, Command, environment
 from hotpipe.process.system import System
 
@@ -350,6 +350,13 @@ async def test_stopping_what_has_ended_does_nothing(processes: System) -> None:
     assert child.exit == Exit(4, None)
 
 
+async def test_nothing_is_started_when_everything_was_ended(anyio_backend: str) -> None:
+    system = System()
+    await system.close()
+    with pytest.raises(SpawnError, match="hotpipe is ending"):
+        system.spawn(command("true"))
+
+
 async def test_stopping_one_leaves_the_other_alone(processes: System) -> None:
     async with running(processes, TREES["a daemon"]) as (other, others):
         async with running(processes, TREES["a daemon"]) as (child, _):
@@ -578,3 +585,27 @@ def test_where_no_descriptors_are_left_that_is_an_error_like_any_other() -> None
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def fast(reads: int, every_s: float) -> list[bool]:
+    """Whether it seems so after each of these reads."""
+    now = iter(number * every_s for number in range(reads + 1))
+    rhythm = Rhythm(lambda: next(now))
+    return [rhythm.is_fast() for _ in range(reads)]
+
+
+def test_who_writes_often_for_long_is_let_gather() -> None:
+    assert fast(400, 0.005)[-200:] == [True] * 200
+    assert not any(fast(1_000, 0.03)), "thirty times a second is not often"
+    assert not any(fast(90, 0.0001)), "nor is a long traceback, whose end may be wanted at once"
+
+
+def test_who_is_let_gather_stays_so_until_he_writes_less() -> None:
+    times = [number * 0.001 for number in range(200)]
+    times += [times[-1] + number * 0.021 for number in range(1, 200)]
+    times += [times[-1] + 3 + number * 0.1 for number in range(50)]
+    clock = iter([0.0, *times])
+    rhythm = Rhythm(lambda: next(clock))
+    seen = [rhythm.is_fast() for _ in times]
+    assert all(seen[150:399])
+    assert not any(seen[399:])

@@ -238,6 +238,17 @@ def test_a_file_that_stays_away_is_told_and_may_come_back(folder: Path, start: S
     hotpipe.until("server.live", generation=2)
 
 
+def test_something_else_in_its_place_holds_nobody_up(folder: Path, start: Start) -> None:
+    hotpipe, live = watched(start, folder, GOOD, server())
+    os.mkfifo(folder / "fifo")
+    (folder / "fifo").replace(folder / "hotpipe.toml")
+    assert "no regular file" in hotpipe.until("config.rejected")["errors"][0]
+    assert get(address(live)) == "one"
+    (folder / "hotpipe.toml").unlink()
+    configure(folder, GOOD, server(word="two"))
+    hotpipe.until("server.live", generation=2)
+
+
 def test_an_empty_file_stops_no_server(folder: Path, start: Start) -> None:
     hotpipe, live = watched(start, folder, GOOD, server())
     configure(folder, "")

@@ -1,13 +1,18 @@
 """The terminal face without a terminal: what stands where on the screen, what keys mean, what is written again."""
 
 import os
+import select
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
+import anyio
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from hotpipe.errors import UsageError
 from hotpipe.events import (
@@ -46,6 +51,8 @@ from hotpipe.ui.tui.keys import MOST_AT_ONCE, Decoder
 from hotpipe.ui.tui.layout import Drawn, Scene, draw
 from hotpipe.ui.tui.looks import Choice, Looks
 from hotpipe.ui.tui.parting import parting
+from hotpipe.ui.tui.picture import Picture
+from hotpipe.ui.tui.terminal import Terminal
 from hotpipe.ui.tui.together import Together
 from hotpipe.ui.view import MOST_LINES, View
 
@@ -180,6 +187,11 @@ class TestTheBand:
     def test_it_has_its_colour_across_the_whole_width(self) -> None:
         for line in screen(scene(*GREEN), columns=50).lines[:3]:
             assert sum(cell_len(part.text) for part in line if part.style.bgcolor) == 50
+
+    def test_that_its_text_is_cut_is_said_in_its_colour(self) -> None:
+        (middle,) = Text.from_ansi(INK.escapes(screen(scene(*RED), columns=20).lines[1], 20)).split("\n")
+        assert middle.plain.endswith("…")
+        assert all(middle.get_style_at_offset(Console(), place).bgcolor for place in range(20))
 
 
 class TestStages:
@@ -519,6 +531,16 @@ class TestHostileOutput:
     def test_colours_are_kept(self) -> None:
         assert INK.escapes(said("\x1b[31mred\x1b[0m plain", 80), 80).startswith("\x1b[31mred\x1b[0m plain")
 
+    def test_each_character_may_have_a_colour_of_its_own(self) -> None:
+        line = "".join(f"\x1b[38;2;{100 + number};200;200m{number % 10}" for number in range(150))
+        assert "".join(part.text for part in said(line, 150)) == "0123456789" * 15
+
+    def test_what_cannot_be_seen_of_a_line_is_not_looked_at(self) -> None:
+        assert len(said("\x1b[31ma" * 10_000, 80)) < 400
+
+    def test_links_are_their_text(self) -> None:
+        assert INK.escapes(said("see \x1b]8;;https://x/y\x1b\\here\x1b]8;;\x1b\\!", 80), 80) == "see here!\x1b[K"
+
     def test_of_a_progress_bar_its_last_state_is_left(self) -> None:
         assert INK.escapes(said("10 %\r20 %\r", 80), 80) == "20 %\x1b[K"
 
@@ -539,11 +561,12 @@ class TestHostileOutput:
         assert line.startswith("\x1b[1;7m GREEN")
         assert "3" not in line.partition("GREEN")[0]
 
-    @pytest.mark.parametrize("columns, rows", SIZES)
-    def test_the_screen_is_never_overfull(self, columns: int, rows: int) -> None:
+    @pytest.mark.parametrize("warned", [(), (Warned(code="x", message="beware"),)], ids=["", "warned"])
+    def test_the_screen_is_never_overfull(self, warned: tuple[AnyEvent, ...]) -> None:
         names = [f"stage-{number}" for number in range(200)]
         for events in (GREEN, RED, (started(*names, servers=names),), (*RED, *LONG)):
-            assert len(screen(scene(*events), columns, rows).lines) == rows
+            for rows in (*range(1, 33), 60):
+                assert len(screen(scene(*events, *warned), 80, rows).lines) == rows
 
 
 class TestKeysAreDecoded:
@@ -625,6 +648,68 @@ class TestWhatIsWritten:
         frame = Frame()
         frame.update(["a", "b"])
         assert "\x1b[2J" in frame.update(["a", "b", "c"])
+
+
+class TestATerminalThatIsRead:
+    @pytest.fixture
+    def pty(self) -> Iterator[tuple[int, Terminal]]:
+        """What a terminal shows is read from its other end."""
+        ours, theirs = os.openpty()
+        yield ours, Terminal(os.ttyname(theirs))
+        os.close(ours)
+        os.close(theirs)
+
+    def seen(self, ours: int, size: int) -> str:
+        text = b""
+        while len(text) < size and select.select([ours], [], [], 30)[0]:
+            text += os.read(ours, 65_536)
+        return text.decode()
+
+    @pytest.mark.anyio
+    async def test_late_has_its_pictures_whole_and_titles_between_them(self, pty: tuple[int, Terminal]) -> None:
+        ours, terminal = pty
+        terminal.enter()
+        entered = os.read(ours, 100).decode()
+        assert entered.endswith("\x1b[2J")
+        picture, title = "\x1b[31mx\x1b[m" * 30_000, "\x1b]2;red\x07"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(terminal.write, picture)
+            await anyio.wait_all_tasks_blocked()
+            assert terminal.aside(title)
+            assert await anyio.to_thread.run_sync(self.seen, ours, len(picture)) == picture
+        await terminal.write("next")
+        assert self.seen(ours, len(title) + 4) == f"{title}next"
+
+    def test_takes_no_titles_while_somebody_else_has_it(self, pty: tuple[int, Terminal]) -> None:
+        _, terminal = pty
+        terminal.enter()
+        assert terminal.aside("x")
+        terminal.lend()
+        assert not terminal.aside("x")
+
+
+class TestWhichServerIsMeant:
+    @pytest.mark.parametrize(
+        "chosen, prompts, server",
+        [
+            (None, (), "api"),
+            (None, ("web", "api", "web"), "web"),
+            (None, ("gone",), "api"),
+            (Choice("server", "db"), ("web",), "db"),
+            (Choice("stage", "lint"), ("web",), "web"),
+        ],
+    )
+    def test_by_a_key(self, chosen: Choice | None, prompts: tuple[str, ...], server: str) -> None:
+        view = View()
+        view.apply(started("lint", servers=("api", "web", "db")))
+        for name in prompts:
+            view.apply(Warned(code="server.prompt", message=f"{name} waits for input: (Pdb)"))
+        picture = Picture(view, Together(), Asked(), Style())
+        picture.rows(os.terminal_size((80, 24)), 1.0)
+        for key in {"db": "4", "lint": "5"}.get(chosen.name if chosen else "", ""):
+            picture.press(key)
+            picture.rows(os.terminal_size((80, 24)), 1.0)
+        assert picture.server() == server
 
 
 class TestWhatStays:

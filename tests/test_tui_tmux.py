@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pausing import Asking, pausing  # noqa: F401 - a fixture
 from running import HOTPIPE, environment, is_alive
 from terminal import COMMAND, Tmux, needs_tmux, tmux  # noqa: F401 - a fixture
 
@@ -72,6 +73,20 @@ class TestWhatIsSeen:
         watching.until("q quit", "request 180")
         watching.resize(100, 30)
         watching.until("GREEN  run 1", "q quit", "served")
+
+    def test_the_title_tells_the_verdict_and_is_given_back(self, project: Path, watching: Tmux) -> None:
+        watching.when(lambda _: watching.told("#{pane_title}").startswith("✓"), "entitled")
+        (project / "app.py").write_text(BAD)
+        watching.when(lambda _: watching.told("#{pane_title}").startswith("✗"), "entitled")
+        watching.type("q")
+        watching.when(lambda _: watching.told("#{pane_title}")[0] not in "✓✗", "given back")
+
+    def test_children_see_the_terminals_size(self, project: Path, tmux: Tmux) -> None:  # noqa: F811
+        (project / "serve.sh").write_text("while :; do stty size <&1; sleep 0.1; done")
+        tmux.run(f"{COMMAND} watch")
+        tmux.until("GREEN  run 1", "\n30 100\n")
+        tmux.resize(90, 28)
+        tmux.until("\n28 90\n")
 
 
 class TestKeys:
@@ -208,6 +223,80 @@ class TestAStuckTerminal:
         watching.type("C-s")
         watching.type("q")
         is_as_it_was(watching)
+
+
+class TestAttach:
+    """From the terminal face and back."""
+
+    @pytest.fixture
+    def debugged(self, pausing: tuple[Path, int], tmux: Tmux) -> tuple[Tmux, Asking]:  # noqa: F811
+        """Somebody at the server's prompt, in a project that is elsewhere, and the one that waits for his answer."""
+        folder, port = pausing
+        (folder / "elsewhere").mkdir()
+        (folder / "click.py").write_text("raise SystemExit('not mine')")
+        tmux.run(f"cd elsewhere; {COMMAND} watch --config ../hotpipe.toml")
+        tmux.until("generation 1", "q quit")
+        request = Asking(port, "/debug")
+        tmux.until("web waits for input: (Pdb)")
+        tmux.type("a")
+        tmux.until("attached to web, generation 1", "(Pdb)", without="q quit")
+        return tmux, request
+
+    def test_a_breakpoint_is_answered(self, debugged: tuple[Tmux, Asking]) -> None:
+        tmux, request = debugged  # noqa: F811
+        tmux.run("p answer + 1")
+        tmux.until("\n21\n")
+        tmux.run("answer = 55")
+        tmux.run("c")
+        assert request.answered() == "answer 55"
+        tmux.type("C-]")
+        tmux.until("web is detached", "generation 1", "q quit", "(Pdb) p answer + 1")
+        tmux.type("?")
+        tmux.until("restart the servers, without checks")
+        tmux.type("q")
+        is_as_it_was(tmux)
+
+    def test_no_key_ends_or_stops_hotpipe_meanwhile(self, debugged: tuple[Tmux, Asking]) -> None:
+        tmux, _ = debugged  # noqa: F811
+        hotpipe = tmux.hotpipe()
+        tmux.type("C-z")
+        tmux.type("C-\\")
+        tmux.type("C-c")
+        tmux.until("web is detached", "generation 1", "q quit")
+        assert is_alive(hotpipe.pid)
+        tmux.type("C-c")
+        is_as_it_was(tmux)
+
+    def test_nor_does_one_that_comes_before_it_is_attached(self, watching: Tmux) -> None:
+        hotpipe = watching.hotpipe()
+        watching.type("a")
+        watching.when(lambda _: watching.told("#{alternate_on}") == "0", "lent")
+        watching.type("C-c")
+        watching.until("web is detached", "q quit")
+        assert is_alive(hotpipe.pid)
+
+    def test_what_is_killed_leaves_no_trace(self, debugged: tuple[Tmux, Asking]) -> None:
+        tmux, _ = debugged  # noqa: F811
+        next(each for each in tmux.hotpipe().children() if "attach" in each.cmdline()).kill()
+        tmux.until("hotpipe attach web: status -9", "generation 1", "q quit")
+        tmux.type("C-c")
+        is_as_it_was(tmux)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["TERM", "QUIT"])
+    def test_when_hotpipe_ends_so_does_it(self, debugged: tuple[Tmux, Asking], number: signal.Signals) -> None:
+        tmux, _ = debugged  # noqa: F811
+        hotpipe = tmux.hotpipe()
+        hotpipe.send_signal(number)
+        tmux.when(lambda _: not is_alive(hotpipe.pid), "ended")
+        is_as_it_was(tmux)
+
+    def test_what_it_says_is_told(self, project: Path, tmux: Tmux) -> None:  # noqa: F811
+        with (project / "hotpipe.toml").open("a") as file:
+            file.write("tty = false\n")
+        tmux.run(f"{COMMAND} watch")
+        tmux.until("GREEN  run 1", "generation 1", "served")
+        tmux.type("a")
+        tmux.until("web has no terminal", "q quit")
 
 
 class TestWhereThereIsNoScreen:

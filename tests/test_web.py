@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -323,6 +323,14 @@ class TestButtons:
         client = client_of(hotpipe)
         assert hotpipe.until("server.output", server="app")["text"] == f"dashboard at {client.origin}"
 
+    def test_a_stage_is_not_told_for_the_badge_would_be_in_the_pages_that_it_tests(
+        self, tmp_path: Path, start: Start
+    ) -> None:
+        """And what has passed without it, or with it, is remembered for both."""
+        config = CONFIG.replace("cat page.txt", "cat page.txt; echo dashboard at ${HOTPIPE_WEB:-nowhere}")
+        watching = start(write(tmp_path / "told", config), "watch", "--web")
+        assert watching.until("stage.output", text="dashboard at nowhere")
+
     def test_where_no_gate_runs_there_is_nothing_to_pause(self, tmp_path: Path, start: Start) -> None:
         config = CONFIG[CONFIG.index("[web]") :] + SERVER
         client = client_of(start(write(tmp_path / "served", config), "serve", "--web"))
@@ -452,6 +460,43 @@ def again(act: Any) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
+
+
+class TestConnections:
+    def test_a_flood_of_them_takes_nothing_from_stages_and_servers(self, project: Path, start: Start) -> None:
+        """Each would have its descriptor before any could be closed."""
+        write(project, CONFIG + SERVER)
+        hotpipe = start(project, "watch", "--web", launcher=("sh", "-c", 'ulimit -n 256; exec "$@"', "sh"))
+        client = client_of(hotpipe)
+        hotpipe.until("server.live")
+        with ExitStack() as held:
+            for _ in range(600):
+                held.enter_context(said_nothing(client.port))
+            (project / "page.txt").write_text("good again\n")
+            hotpipe.until("change.detected")
+            assert hotpipe.until("run.finished", run=2)["status"] == "green"
+            hotpipe.until("server.live", generation=2)
+        assert hotpipe.said() == ""
+
+    def test_those_that_ask_for_nothing_make_way_for_who_asks(self, client: Client) -> None:
+        with client.stream() as stream, ExitStack() as held:
+            next(stream)
+            for _ in range(200):
+                held.enter_context(said_nothing(client.port))
+            assert client.get("/").status == 200
+            client.post("/api/pause")
+            assert folded(stream, paused=True)
+
+
+@contextmanager
+def said_nothing(port: int) -> Iterator[None]:
+    """A connection on which half a request has come; it may not be accepted yet, or be closed already."""
+    with socket.socket() as half:
+        half.setblocking(False)
+        half.connect_ex(("127.0.0.1", port))
+        with suppress(OSError):
+            half.send(b"GET / HTTP/1.1\r\nHost: 127.0")
+        yield
 
 
 class TestPast:

@@ -1,6 +1,7 @@
 """The command line: one module a verb, and the error boundary around them all."""
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -36,6 +37,7 @@ VERBS = (
     "completion",
 )
 _INTERNAL_ERROR = 3
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _MOST_CRASHES = 20  # files that are kept
 _INTERRUPTED = 130
 
@@ -101,9 +103,11 @@ def _expected(error: HotpipeError) -> int:
 
 
 def _only_expected(error: Exception) -> HotpipeError | None:
-    """The one expected error that task groups have wrapped."""
+    """The one expected error that task groups have wrapped. A disk that is full is nobody's defect."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return HotpipeError(f"cannot write the output: {error.strerror}", hint="free some space where it goes: df(1)")
     return error if isinstance(error, HotpipeError) else None
 
 

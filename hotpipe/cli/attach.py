@@ -43,7 +43,7 @@ def command(config_file: str | None, server: str | None) -> None:
     name = _chosen(config_file, server)
     answer, line, rest = asking.talk(config_file, Request(verb="attach", server=name))
     with line, _ended_by_signals():
-        click.echo(_greeting(answer), err=True)
+        click.echo(_greeting(answer), err=not os.isatty(_STDOUT))
         with _raw():
             _relay(line, rest)
 

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from hotpipe.cli import asking
+from hotpipe.config.find import without_waiting
 from hotpipe.errors import HotpipeError
 from hotpipe.logs import FOLDER
 from hotpipe.logs.line import Source
@@ -23,7 +24,7 @@ def sources(config_file: str | None) -> list[Source]:
         import tomllib
 
         file = asking.found(config_file)
-        with open(file, "rb") as opened:
+        with open(file, "rb", opener=without_waiting) as opened:
             tables = tomllib.load(opened)
         if os.path.basename(file) == "pyproject.toml":
             tables = _table(_table(tables, "tool"), "hotpipe")

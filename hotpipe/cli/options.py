@@ -33,7 +33,7 @@ class Shown:
     tui: bool = False
     plain: bool = False
 
-    def screen(self, root: str) -> Face | Screen:
+    def screen(self, project: Project) -> Face | Screen:
         """The face for a verb that goes on running: the terminal's where it has one, unless the user wants lines.
 
         Raises click.UsageError where --tui cannot be had.
@@ -43,10 +43,10 @@ class Shown:
             raise click.UsageError(f"--tui: {reason}")
         wants_lines = self.json or self.plain or self.quiet or self.verbose or is_ci(os.environ)
         if reason or (wants_lines and not self.tui):
-            return self.face(root)
+            return self.face(project.root)
         from hotpipe.ui.tui.screen import Tui
 
-        return Tui(self.style(root), root)
+        return Tui(self.style(project.root), project.file)
 
     def face(self, root: str) -> Face:
         """The face for it; `root` is the project's."""

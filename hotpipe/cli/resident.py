@@ -19,7 +19,7 @@ def run(project: Project, shown: Shown, daemon: bool, **job: Any) -> int:
     job["notify"] = not shown.json  # who reads events has eyes of its own
     app.Job(project, shown.face(project.root), **job).check(project.config, project.file)
     if not daemon:
-        return app.run(app.Job(project, shown.screen(project.root), ttys=shown.ttys, **job))
+        return app.run(app.Job(project, shown.screen(project), ttys=shown.ttys, **job))
     before = str(os.getpid())
     started = daemonize(project.root)
     if isinstance(started, Daemon):

@@ -4,7 +4,9 @@ The file is `hotpipe.toml`, or `[tool.hotpipe]` in `pyproject.toml`, in the work
 above. Its folder is the project's root.
 """
 
+import errno
 import os
+import stat
 from typing import Any
 
 from hotpipe.errors import UsageError
@@ -44,9 +46,19 @@ def _tool_tables(file: str) -> dict[str, Any]:
 def text_of(file: str) -> str:
     """What it holds; raises UsageError."""
     try:
-        with open(file, encoding="utf-8-sig") as opened:
+        with open(file, encoding="utf-8-sig", opener=without_waiting) as opened:
             return opened.read()
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"cannot read {file}: it is not UTF-8 (byte {error.start})") from error
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """An opener: OSError for what would hold its reader up or never end, a FIFO or a device."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind in (stat.S_IFREG, stat.S_IFDIR):  # of folders `open` says so itself
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file")

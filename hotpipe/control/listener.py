@@ -55,12 +55,13 @@ async def serve(
     answer: Answering,
     patience_s: float = PATIENCE_S,
     *,
+    on_removed: Callable[[], None] = lambda: None,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer requests at `path` until cancelled; `answer` may raise HotpipeError to refuse one.
 
-    A socket whose file is removed is replaced. Raises AlreadyRunning where somebody answers there already, HotpipeError
-    where the socket cannot be opened.
+    A socket whose file is removed is replaced, after `on_removed` was called. Raises AlreadyRunning where somebody
+    answers there already, HotpipeError where the socket cannot be opened.
     """
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_bound(path))
@@ -70,16 +71,17 @@ async def serve(
             while True:
                 await seats.acquire()
                 while (connected := await _accept(listening, path)) is None:
-                    listening = await _bound_again(stack, path)
+                    listening = await _bound_again(stack, path, on_removed)
                 clients.start_soon(_attend, _Client(connected, patience_s), answer, _Place(seats, standing))
 
 
-async def _bound_again(stack: contextlib.ExitStack, path: str) -> socket.socket:
+async def _bound_again(stack: contextlib.ExitStack, path: str, on_removed: Callable[[], None]) -> socket.socket:
     stack.close()
     while True:
         with contextlib.suppress(HotpipeError, OSError):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.path.dirname(path))
+            on_removed()
             return stack.enter_context(_bound(path))
         await anyio.sleep(HEAL_S)
 

@@ -19,6 +19,9 @@ from hotpipe.process.command import Command, environment
 _CHANGED = re.compile(r"(?<![$%])\{changed\}")
 _WHOLE = "{changed}"
 _LISTED = "HOTPIPE_CHANGED_FILES"
+_OF_SERVERS = (
+    "HOTPIPE_WEB"  # by which the badge gets into pages, and no key has it: a test's result must not depend on it
+)
 _MOST_BYTES = 120_000
 _MOST_SHOWN = 5  # paths; how many there are is enough to know of more
 _AS_IS = re.compile(r"[^\x00-\x1f\x7f\"\\][^\x00-\x1f\x7f]*")  # git quotes the others, too
@@ -39,7 +42,9 @@ def job(project: Project, name: str, run: int, paths: Sequence[str], listed: str
     env = {"HOTPIPE_STAGE": name, "HOTPIPE_RUN": str(run)}
     if listed is not None:
         env[_LISTED] = listed
-    env = environment(env, stage.env)
+    inherited = environment()
+    inherited.pop(_OF_SERVERS, None)
+    env = {**inherited, **env, **stage.env}
     relative = relative_to(stage.cwd, paths)
     tty: Literal["output", "nothing"] = "output" if stage.tty else "nothing"  # it reads an empty standard input
     commands = (Command(text, project.path(stage.cwd), env, tty=tty) for text in filled(stage.run, relative))

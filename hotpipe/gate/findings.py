@@ -7,9 +7,9 @@ another (`dialect/`); the first that knows the line has it. They keep what a lat
 they still hold. What has been found before is not told again.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 
+from hotpipe.escapes import plain, visible
 from hotpipe.events import Stream
 from hotpipe.gate.dialect.base import Dialect, Finding, Lines
 from hotpipe.gate.dialect.places import Places
@@ -25,7 +25,6 @@ MOST = 1_000  # findings of one stage: nobody reads more, and memory stays flat
 _WIDEST = 2_000  # characters of a line that are looked at
 _LONGEST = 500  # characters of a message that are kept
 _STYLED = _WIDEST * 3  # characters with colours and links still in
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;:?]{0,40}[A-Za-z]|\][^\x07\x1b]{0,500}(?:\x07|\x1b\\)|\([A-Z0-9])")
 
 
 class Finder:
@@ -86,8 +85,8 @@ class _Reading:
         self._attentive = False  # a dialect waits for more
 
     def line(self, text: str) -> Iterable[Finding]:
-        if "\x1b" in text:
-            text = _ESCAPES.sub("", text[:_STYLED])
+        if not text.isprintable():  # a finding goes to terminals, of `hotpipe wait` for one, and to pages
+            text = plain(visible(text[:_STYLED]))
         text = text[:_WIDEST].rstrip()
         found: list[Finding] = []
         if self._attentive or _is_promising(text):

@@ -46,7 +46,8 @@ def rotate(path: str) -> None:
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[int]:
     """The log, to be written at its end; its folder is made where it is missing. Raises OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # nobody waits at a FIFO: fifo(7)
+    # Nobody waits at a FIFO, fifo(7), and nothing is added to what a link leads to.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
         log = os.open(path, flags, 0o600)
     except FileNotFoundError:

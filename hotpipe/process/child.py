@@ -13,7 +13,9 @@ import errno
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -30,6 +32,10 @@ __all__ = ["LONGEST_LINE", "Child", "Exit", "OnLine"]
 
 _LOOK_S = 0.02
 _CHUNK = 1 << 14  # bytes; of the shortest lines so many that the loop is not kept from anything else
+_BURST = 1 << 10  # bytes; whoever writes so much has more to say, and a pty gives 4 kB a time
+_OFTEN = 40  # reads a second
+_SPREE = 100  # so many more may come at once: a long traceback does, and its end must not be late
+_REST_S = 0.02  # a buffer of 64 kB is not full by then
 _REST = 1 << 22  # bytes that are still read from a pipe after the program's end
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
 _NO_PAGER = {"PAGER": "cat", "GIT_PAGER": "cat"}  # at a terminal git starts one, which waits for keys without end
@@ -147,7 +153,7 @@ class Child:
                     self.terminal.heard(stream, chunk)
                 lines.add(chunk)
         finally:
-            for chunk in _rest(pipe):
+            for chunk in _at_once(pipe, _REST):
                 lines.add(chunk)
             lines.end()
 
@@ -189,12 +195,19 @@ def _spawn(command: Command, env: dict[str, str], standard: tuple[int | None, in
         *((os.POSIX_SPAWN_DUP2, s, _FIRST_SOCKET + i) for i, s in enumerate(sockets)),
     ]
     try:
-        return os.posix_spawn(
-            argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_OWN_SIGNALS
-        )
+        spawn = partial(os.posix_spawn, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_OWN_SIGNALS)
+        try:
+            return spawn(argv[0], argv, env)
+        except UnicodeEncodeError:  # the locale lacks a character of the configuration, which is UTF-8
+            octets = {_octets(name): _octets(text) for name, text in env.items()}
+            return spawn(_octets(argv[0]), [*map(_octets, argv)], octets)
     finally:
         for s in sockets:
             os.close(s)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 async def _readable_once(descriptor: int) -> None:
@@ -206,6 +219,7 @@ async def _readable_once(descriptor: int) -> None:
 
 async def _chunks(pipe: int, lines: Lines) -> AsyncIterator[bytes]:
     """What is written, and nothing at all where `lines` wants to know that time has passed."""
+    rhythm = Rhythm()
     while True:
         with anyio.move_on_after(lines.pause_s) as waiting:
             await anyio.wait_readable(pipe)
@@ -215,14 +229,33 @@ async def _chunks(pipe: int, lines: Lines) -> AsyncIterator[bytes]:
         with contextlib.suppress(BlockingIOError):
             if not (chunk := _read(pipe)):
                 return
+            chunk += b"".join(_at_once(pipe, _CHUNK)) if len(chunk) >= _BURST else b""
             yield chunk
+            if rhythm.is_fast() and len(chunk) < _CHUNK:  # else it may wait for room to write
+                await anyio.sleep(_REST_S)
 
 
-def _rest(pipe: int) -> Iterator[bytes]:
-    """What is in it at this moment."""
+class Rhythm:
+    """Whether a program writes so often, and has for a while, that it is cheaper to let some of it gather."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._reads = 0.0  # beyond `_OFTEN` a second
+        self._last = clock()
+
+    def is_fast(self) -> bool:
+        """After one more read."""
+        now = self._clock()
+        self._reads = min(_SPREE, max(0.0, self._reads - (now - self._last) * _OFTEN) + 1)
+        self._last = now
+        return self._reads >= _SPREE - 1
+
+
+def _at_once(pipe: int, most: int) -> Iterator[bytes]:
+    """What is in it at this moment, so many bytes or a bit more."""
     size = 0
     with contextlib.suppress(BlockingIOError):
-        while size < _REST and (chunk := _read(pipe)):
+        while size < most and (chunk := _read(pipe)):
             size += len(chunk)
             yield chunk
 

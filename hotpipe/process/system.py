@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import psutil
 
-from hotpipe.errors import HotpipeError
+from hotpipe.errors import HotpipeError, SpawnError
 from hotpipe.process import kin
 from hotpipe.process.child import Child, Exit, OnLine
 from hotpipe.process.command import Command
@@ -71,6 +71,7 @@ class System:
         self._children: dict[int, Child] = {}
         self._prefix = f"{os.getpid()}.{os.urandom(6).hex()}."
         self._count = 0
+        self._is_closed = False
         self._terminals = terminals
         self._everyone = kin.Everyone(self._prefix)
         self._journal = Journal(folder, self._prefix) if folder is not None else None
@@ -78,6 +79,8 @@ class System:
         self._adopts = _become_subreaper()
 
     def spawn(self, command: Command) -> Child:
+        if self._is_closed:
+            raise SpawnError(f"cannot run `{command}`: hotpipe is ending")
         self._count += 1
         child = Child(command, f"{self._prefix}{self._count};", self._terminals)
         self._children[child.pid] = child
@@ -118,7 +121,9 @@ class System:
                 return
 
     async def close(self) -> None:
-        """Kill whatever is left of all that was ever started, the daemons of finished children too."""
+        """Kill whatever is left of all that was ever started, the daemons of finished children too; nothing is started
+        any more: who would end it?"""
+        self._is_closed = True
         for child in list(self._children.values()):
             await self.stop(child, "KILL", _KILL_PATIENCE_S)
         left = [psutil.Process()]

@@ -337,10 +337,11 @@ class Process:
             return await around.run_all([words.fill(test, meant) for test in self._server.smoke])
 
     def _hear(self, stream: Stream, text: str) -> None:
-        bare = plain(text)  # what is looked for in it, nobody writes with the colours that it has on a terminal
-        self._said.append(bare)
-        self._signs.hear(bare)
-        self._setting.output(self._generation.number)(stream, text)
+        self._said.append(text)
+        if self._signs.listen:
+            self._signs.hear(plain(text))  # what is looked for, nobody writes with the colours of a terminal
+        number = self._generation.number
+        self._setting.emit(ServerOutput(server=self._setting.name, generation=number, stream=stream, text=text))
 
     def _say_prompt(self, prompt: str) -> None:
         name = self._setting.name
@@ -361,7 +362,7 @@ class Process:
 
     def _why(self) -> str:
         """What its last words say about the way out."""
-        said = "\n".join(self._said).lower()
+        said = plain("\n".join(self._said)).lower()
         if not any(word in said for word in _CANNOT_RUN_TWICE):
             return ""
         if self._beside:

@@ -22,6 +22,8 @@ import anyio
 import psutil
 from msgspec import Struct
 
+from hotpipe.escapes import plain
+
 
 class Ready(Struct, frozen=True):
     """READY=1: it has started, or reloaded."""
@@ -234,7 +236,7 @@ def _flags(lines: Sequence[bytes], values: Mapping[bytes, bytes]) -> Iterator[Me
 
 def _status(value: bytes) -> Status | None:
     with contextlib.suppress(UnicodeDecodeError):
-        return Status(value.decode())
+        return Status(plain(value.decode()))
     return None
 
 

@@ -7,7 +7,6 @@ is imported.)
 """
 
 import contextlib
-import http.client
 import socket
 import ssl
 from collections.abc import Callable
@@ -110,6 +109,8 @@ def _request(client: socket.socket, listener: Listener, path: str) -> Callable[[
     """Ask once over this connection; gives what came of it."""
 
     def ask() -> str:
+        import http.client  # noqa: PLC0415 - start-up time: few are asked, and this is a thread
+
         try:
             own = client.dup()  # whoever waits for us may give up, and close his
             own.settimeout(_ANSWER_S)

@@ -39,6 +39,11 @@ class Signs:
         pattern = re.compile(server.ready.log) if server.ready.how == "log" else None
         return cls(listeners, members, alone, pattern, server.watchdog)
 
+    @property
+    def listen(self) -> bool:
+        """Whether a line of its output could show something."""
+        return self.pattern is not None and not self.matched.is_set()
+
     def hear(self, text: str) -> None:
         """A line of its output."""
         if self.pattern is not None and self.pattern.search(text):

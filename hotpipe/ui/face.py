@@ -36,6 +36,10 @@ class Screen(Protocol):
         """The terminal is as it was, at once: before the process ends without a way back."""
         ...
 
+    def aside(self, sequence: str) -> bool:
+        """Write what is no part of the picture, a title say, where it tears nothing; whether it is taken."""
+        ...
+
 
 def write(text: str, gives_up: threading.Event) -> None:
     """Never stuck in write(2): a thread that is could not be left behind, and hotpipe would never end."""

@@ -16,7 +16,8 @@ from hotpipe.process.command import Command, environment
 from hotpipe.process.system import Processes
 from hotpipe.ui import desktop
 from hotpipe.ui.notices import Notice, Notices, latest
-from hotpipe.ui.titles import Means, Terminal
+from hotpipe.ui.titles import Aside, Means, Terminal
+from hotpipe.ui.tui.fit import is_ci
 
 _PATIENCE_S = 5.0
 _GRACE_S = 1.0
@@ -24,12 +25,16 @@ _GRACE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What is there to tell with; `wanted` is what the configuration says now, `root` the project's folder."""
+    """What is there to tell with; `wanted` is what the configuration says now, `root` the project's folder.
+
+    `aside` writes to the terminal where a face has it to itself.
+    """
 
     wanted: Callable[[], Notify]
     processes: Processes
     root: str
     environ: Mapping[str, str]
+    aside: Aside | None = None
 
     def means(self) -> Means:
         """Of the terminal; none where standard output goes elsewhere, as a daemon's does."""
@@ -41,7 +46,7 @@ async def tell(around: Around, notices: Notices, inbox: Inbox) -> None:
     """Tell what `notices` makes of the events, until the inbox is closed. A CI has nobody to tell."""
     if is_ci(around.environ):
         return
-    with Terminal(around.means()) as terminal:
+    with Terminal(around.means(), aside=around.aside) as terminal:
         async for batch in inbox.batches():
             due = latest(filter(None, map(notices.apply, batch)))
             if around.wanted().terminal:
@@ -50,11 +55,6 @@ async def tell(around: Around, notices: Notices, inbox: Inbox) -> None:
                 terminal.forget()
             for notice in due:
                 await _tell(around, notice, terminal)
-
-
-def is_ci(environ: Mapping[str, str]) -> bool:
-    """Whether nobody looks."""
-    return any(environ.get(name, "").lower() not in {"", "0", "false"} for name in ("CI", "GITHUB_ACTIONS"))
 
 
 async def _tell(around: Around, notice: Notice, terminal: Terminal) -> None:

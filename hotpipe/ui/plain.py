@@ -6,6 +6,7 @@ comes, and not again. What is said of runs stands in `runs.py` and `failures.py`
 
 from collections.abc import Iterator, Sequence
 
+from hotpipe.escapes import plain
 from hotpipe.events import (
     AnyEvent,
     ChangeDetected,
@@ -76,9 +77,9 @@ class Plain:
             case RunFinished():
                 yield from self._runs.finished(event)
             case Warned():
-                yield self._style.paint(f"! {event.message}", "yellow")
+                yield self._style.paint(f"! {plain(event.message)}", "yellow")  # it may name a file
                 if event.hint:
-                    yield f"  hint: {event.hint}"
+                    yield f"  hint: {plain(event.hint)}"
             case WebReady():
                 yield f"dashboard: {event.url}"
             case ConfigRejected():

@@ -1,14 +1,14 @@
 """What a terminal can be told beside what it shows: its title, and a notification (OSC 9).
 
 How it works: the controlling terminal is opened anew and never blocks, and each sequence is one write(2), which nobody
-else's can come between: the kernel takes one writer at a time (tty_write_lock in drivers/tty/tty_io.c). So whichever
-face has the terminal need not know of it. What the terminal has no room for is dropped; the next change says how things
-stand.
+else's can come between: the kernel takes one writer at a time (tty_write_lock in drivers/tty/tty_io.c). But a picture
+may take several, cut anywhere: a face that draws some is given the sequence, as an aside. What the terminal has no room
+for is dropped; the next change says how things stand.
 """
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 _TITLED = (
@@ -18,6 +18,9 @@ _TITLED = (
 _NOTIFIED_KINDS = ("xterm-kitty", "xterm-ghostty", "foot", "wezterm")
 _NOTIFIED_PROGRAMS = frozenset({"iTerm.app", "WezTerm", "ghostty"})
 _PUSH, _POP = "\x1b[22;0t", "\x1b[23;0t"  # XTPUSHTITLE, XTPOPTITLE of xterm's ctlseqs
+
+
+Aside = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,13 @@ class Means:
 class Terminal:
     """The terminal that hotpipe was started from, for as long as `with` lasts; then its title is as it was."""
 
-    def __init__(self, means: Means, device: str = "/dev/tty") -> None:
+    def __init__(self, means: Means, device: str = "/dev/tty", aside: Aside | None = None) -> None:
+        """`aside` is who writes instead, where a face has the terminal to itself."""
         self._means = means
         self._title = ""
+        self._aside = aside
         self._device: int | None = None
-        if means.title or means.notice:
+        if aside is None and (means.title or means.notice):
             with contextlib.suppress(OSError):  # there is none
                 self._device = os.open(device, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
@@ -78,6 +83,8 @@ class Terminal:
 
     def _say(self, sequence: str) -> bool:
         """Whether it was taken. Not from the background: where `stty tostop` is set, that would stop hotpipe."""
+        if self._aside is not None:
+            return self._aside(sequence)
         if self._device is None or not _is_foreground(self._device):
             return False
         try:

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from hotpipe.escapes import colours_only, visible
+from hotpipe.escapes import colours_only, plain, visible
 from hotpipe.events import ServerDraining, ServerStarting, ServerStatus, ServerStopped, StageFinding, Stamp
 from hotpipe.ui.view import StageView
 
@@ -112,8 +112,13 @@ def duration(took_ms: float) -> str:
     return f"{minutes} m {seconds} s"
 
 
+def name(text: str) -> str:
+    """On one line, and nothing that a terminal would obey: files are called anything."""
+    return text if text.isprintable() else " ".join(plain(text).split())
+
+
 def listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_PATHS])
+    shown = ", ".join(map(name, names[:_MOST_PATHS]))
     return f"{shown} and {len(names) - _MOST_PATHS:,} more" if len(names) > _MOST_PATHS else shown
 
 

@@ -21,7 +21,7 @@
   const base = new URL(".", new URL(address, document.baseURI)).href;
   const MARKS = { good: "✓", busy: "●", bad: "✗", calm: "‖", gone: "○" };
   const CORNERS = ["bottom-right", "bottom-left", "top-right", "top-left"];
-  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 5000, PATIENCE = 5000;
+  const FIRST_WAIT = 500, LONGEST_WAIT = 8000, REST = 5000, PATIENCE = 5000, MOST = 5;
 
   // What is kept for this tab, where the page may keep anything.
   const memory = {
@@ -109,11 +109,12 @@
     }
   }
 
+  const asked = () => performance.getEntriesByType("navigation")[0];
+
   // How long ago this page was asked for, in ms; a cache does not say.
   function age() {
-    const [entry] = performance.getEntriesByType("navigation");
-    if (entry && entry.transferSize === 0) return Infinity;
-    return performance.now() - (entry ? entry.requestStart : 0);
+    const { transferSize, requestStart = 0 } = asked() || {};
+    return transferSize === 0 ? Infinity : performance.now() - requestStart;
   }
 
   function learn(state) {
@@ -130,10 +131,12 @@
 
   // --- The page anew.
 
+  // Not for ever: a cache may give the same old page, at another address each time.
   function renew(target, first) {
     if (wanted === target) return;
-    const here = location.href + " " + target;
-    const made = memory.read("made") === here, wasHeld = isHeld;
+    const [madeFor, ...all] = (memory.read("made") || "").split(" ");
+    const tried = madeFor === target ? all : [];
+    const made = tried.includes(location.href), wasHeld = isHeld;
     // An earlier one answers on the connections that it has. When it is gone, that is over.
     isHeld = first && made && told.server.others.length > 0;
     if (isHeld) return;
@@ -143,10 +146,13 @@
     }
     wanted = target;
     if (said("reload") === "never") return;
-    const kept = memory.write("made", here);
-    if (said("reload") === "ask" || (first && !kept)) awaited = target;
+    const kept = memory.write("made", [target, ...tried, location.href].join(" "));
+    if (said("reload") === "ask" || (first && (!kept || forgets() || tried.length >= MOST))) awaited = target;
     else reload(target);
   }
+
+  // Whether the page removes what is kept.
+  const forgets = () => asked()?.type === "reload" && memory.read("left") === null;
 
   function reload(target) {
     setTimeout(() => { awaited = target; draw(); }, PATIENCE); // somebody wanted to stay
@@ -433,7 +439,7 @@
   document.addEventListener("visibilitychange", look);
   window.addEventListener("focus", look);
   // A page that is put aside must not hold a connection; when it comes back, it may be an old one.
-  window.addEventListener("pagehide", close);
+  window.addEventListener("pagehide", () => { memory.write("left", "1"); close(); });
   window.addEventListener("pageshow", (event) => event.persisted && connect());
   connect();
   if (document.readyState !== "loading") setTimeout(draw);

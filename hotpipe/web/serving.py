@@ -1,6 +1,7 @@
 """uvicorn, inside of hotpipe's loop: it takes no signals, writes no log, and ends when the board is closed.
 
-Invariant: however many connect, hotpipe keeps its descriptors: beyond `MOST_CONNECTIONS` they are closed at once.
+Invariant: however many connect, hotpipe keeps its descriptors, and answers who asks: beyond `MOST_CONNECTIONS` the
+oldest of those that ask for nothing is closed.
 """
 
 import contextlib
@@ -31,6 +32,8 @@ from hotpipe.web.routes import application
 from hotpipe.web.streaming import Streams
 
 MOST_CONNECTIONS = 128
+_AT_ONCE = 16  # asyncio accepts so many before it looks up, and each takes a descriptor from servers and stages
+_QUEUE = 128  # wait in the kernel: who finds it full tries again after a second
 _IDLE_S = 5
 _PATIENCE_S = 1  # for answers that are under way when all ends
 
@@ -38,15 +41,22 @@ _PATIENCE_S = 1  # for answers that are under way when all ends
 class _Protocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
+        self.since = self.loop.time()
+        here = [each for each in self.connections if isinstance(each, _Protocol) and not each.transport.is_closing()]
+        if len(here) > MOST_CONNECTIONS:
+            min(filter(_Protocol.is_idle, here), key=lambda each: each.since).transport.abort()
+
+    def is_idle(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is None or bool(cycle.response_complete)
 
 
 class _Server(uvicorn.Server):
     """Signals are the session's; and an event, rather than a look each 0.1 s, says when it is over."""
 
-    def __init__(self, config: uvicorn.Config, over: Event) -> None:
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, over: Event) -> None:
         super().__init__(config)
+        self._listening = listening
         self._over = over
 
     @contextlib.contextmanager
@@ -54,6 +64,7 @@ class _Server(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
+        self._listening.listen(_QUEUE)  # to asyncio both are one number
         await self._over.wait()
 
 
@@ -97,7 +108,8 @@ async def serve(app: ASGIApp, opened: Opened, over: Event) -> None:
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        backlog=_AT_ONCE,
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_PATIENCE_S,
     )
-    await _Server(config, over).serve([opened.listening])
+    await _Server(config, opened.listening, over).serve([opened.listening])

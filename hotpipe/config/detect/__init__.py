@@ -5,11 +5,12 @@ How it works: each folder with a manifest, and each language in it, is a *part* 
 inputs, and each server needs the stages of its own part. Targets of make and just are the fall-back.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from hotpipe.config.detect import compiled, node, pythonservers, pythonstages, targets
-from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft, name_of
+from hotpipe.config.detect.draft import LAST_PORT, Draft, ServerDraft, StageDraft, name_of
 from hotpipe.config.detect.project import Disk, Project, Within
 from hotpipe.config.detect.pythonstages import Python
 
@@ -25,6 +26,7 @@ _MANIFESTS = (
     "setup.py",
     "Pipfile",
 )
+_FIRST_FREE = 1_024  # ports below are privileged: ip(7)
 _DEEPEST = 2  # folders with a manifest of their own
 
 
@@ -131,11 +133,18 @@ def _placed(part: _Part, draft: Draft) -> Draft:
         tuple(replace(server, cwd=folder, inputs=_inputs(folder, server.inputs)) for server in choice)
         for choice in draft.servers
     )
-    return Draft(stages, servers, tuple(f"{folder}/{line}" for line in draft.ignore))
+    return Draft(stages, servers, tuple(f"{_glob(folder)}/{line}" for line in draft.ignore))
 
 
 def _inputs(folder: str, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    folder = _glob(folder)
     return tuple(f"{folder}/**/{glob}" for glob in inputs) or (f"{folder}/",)
+
+
+def _glob(folder: str) -> str:
+    """What means just this folder, as a line of gitignore(5): `[id]` would mean `i` or `d`."""
+    escaped = re.sub(r"[\\*?\[]", r"\\\g<0>", folder)
+    return f"\\{escaped}" if escaped.startswith(("!", "#")) else escaped
 
 
 def _named(part: _Part, draft: Draft, taken: set[str]) -> Draft:
@@ -169,7 +178,7 @@ def _with_free_ports(draft: Draft) -> Draft:
     for choice in draft.servers:
         port = choice[0].port
         while port in taken:
-            port += 1
+            port = port + 1 if port < LAST_PORT else _FIRST_FREE
         taken.add(port)
         servers.append(tuple(replace(server, port=port) if server.takes_socket else server for server in choice))
     return replace(draft, servers=tuple(servers))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from shlex import quote
 
-from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft, name_of
+from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft, name_of, port_of
 from hotpipe.config.detect.manifests import table, toml
 from hotpipe.config.detect.project import Project, Within, top
 
@@ -107,7 +107,7 @@ def _serving_crates(project: Project) -> Iterator[tuple[str, str, str, bool]]:
 
 def _built(name: str, binary: str, because: str, text: str, takes_socket: bool) -> ServerDraft:  # noqa: FBT001
     found = _PORT.search(text)
-    port = int(found[1] or found[2]) if found else 8080
+    port = port_of(found and (found[1] or found[2]), 8080)
     run = binary if binary.startswith("../") else f"./{binary}"
     server = ServerDraft(name, run, because, port=port, takes_socket=takes_socket, is_built=True)
     if takes_socket:

@@ -4,14 +4,22 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+LAST_PORT = 65_535
 _ODD = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST = 60  # characters of a name, which is part of those of files, too
 
 
 def name_of(text: str, taken: Collection[str] = ()) -> str:
     """A name of the configuration for a folder or a program, unlike those that are `taken`; without dots, which TOML
     would take for tables."""
-    name = _ODD.sub("-", text).strip("-") or "part"
+    name = _ODD.sub("-", text)[:_LONGEST].strip("-") or "part"
     return next(one for one in (name, *(f"{name}-{count}" for count in range(2, len(taken) + 3))) if one not in taken)
+
+
+def port_of(written: str | None, usual: int) -> int:
+    """A port as it stands in a source; the usual one where there is none, or the number is no port."""
+    port = int(written) if written else usual
+    return port if 0 < port <= LAST_PORT else usual
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from hotpipe.config.detect import targets
-from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft
+from hotpipe.config.detect.draft import Draft, ServerDraft, StageDraft, port_of
 from hotpipe.config.detect.manifests import json_object, table
 from hotpipe.config.detect.project import Project, up
 
@@ -191,7 +191,7 @@ class _Package:
                 "web",
                 f"node {'--import tsx ' if file.endswith('ts') else ''}{file}",
                 f'package.json has the script "{script}"' if script else f"{file} is a server",
-                port=int(found[1]) if found else 3000,
+                port=port_of(found and found[1], 3000),
                 takes_socket=bool(_TAKES_SOCKET.search(text)),
                 is_built=bool(script),
                 missing=self._no_node() or (self.lacking if file.endswith("ts") else ""),

@@ -12,6 +12,7 @@ from hotpipe.config.detect.draft import StageDraft
 from hotpipe.config.detect.manifests import table
 from hotpipe.config.detect.project import Project, up
 
+_MISTAKEN = re.compile(r"-|.*\{")  # an option, or a placeholder
 _VENVS = (".venv", "venv", "env")
 _MARKS = (
     "pyproject.toml",
@@ -84,12 +85,13 @@ class Python:
         return tuple(path for path in self.project.paths if _TEST.fullmatch(path))
 
     def sources(self) -> tuple[str, ...]:
-        """The folders and files at the top that hold Python, "src" first; "." where they are many."""
+        """The folders and files at the top that hold Python, "src" first; "." where they are many, or one would be
+        taken for something else."""
         tops = {path.partition("/")[0] for path in self.project.paths if path.endswith(".py")}
         kept = sorted(
             tops - set(_NOT_CHECKED) - {"setup.py", "noxfile.py", "conftest.py"}, key=lambda name: (name != "src", name)
         )
-        return tuple(kept) if 0 < len(kept) <= 8 else (".",)
+        return tuple(kept) if 0 < len(kept) <= 8 and not any(map(_MISTAKEN.match, kept)) else (".",)
 
     def _runner(self) -> str:
         """The tool that keeps the project's environment where nobody else finds it."""

@@ -15,22 +15,17 @@ from rich.color import ColorSystem
 from rich.segment import Segment
 from rich.style import Style as Rich
 
+from hotpipe.escapes import colours_only, plain, visible, without_links
 from hotpipe.events import StageFinding
 from hotpipe.ui.style import Style
 
 Line = list[Segment]
-_MOST_TOKENS = 400  # of one line: colours for each character of a wide screen
 _MOST_EACH = 4  # characters for one column: accents take none
+_MOST_RAW = 20  # with a colour of its own for each
 _TAB = 8
-_TOKEN = re.compile(
-    r"\x1b\[(?P<sgr>[0-9;:]*)m"
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b[ -/]*[0-~]?"
-    r"|(?P<text>[^\x1b\x9b]+)"
-)
-# Control characters, those that turn the direction of what follows, and ends of line that are none: UAX #9, UAX #14.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_COLOUR = re.compile(r"\x1b\[([0-9;:]*)m")
+# What turns the direction of what follows, and ends of line that are none: UAX #9, UAX #14.
+_UNSEEN = re.compile("[\n\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _ASCII = str.maketrans(
     {"✓": "+", "✗": "x", "↻": "~", "·": "-", "▶": ">", "─": "-", "━": "=", "●": "*", "○": "o", "…": ">", "→": ">"}
 )
@@ -63,8 +58,7 @@ def clean(text: str) -> str:
     """One line of printable text."""
     if text.isascii() and text.isprintable():
         return text
-    plain = _TOKEN.sub(lambda token: token["text"] or "", text)
-    return _UNSEEN.sub("", plain.replace("\n", " ").expandtabs(_TAB))
+    return _UNSEEN.sub("", plain(text).replace("\n", " ").expandtabs(_TAB))
 
 
 def width(line: Line) -> int:
@@ -80,22 +74,18 @@ def padded(text: str, columns: int) -> str:
 
 def said(raw: str, columns: int) -> Line:
     """A line that a program has written, in its colours: what of it can be seen in so many columns."""
-    raw = raw.rstrip("\r").rpartition("\r")[2] if "\r" in raw else raw
-    room = columns * _MOST_EACH
     if raw.isascii() and raw.isprintable():
         return [Segment(raw[: columns + 1])]
+    text = without_links(colours_only(visible(raw)[: columns * _MOST_RAW]))
     line: Line = []
     style, column = Rich.null(), 0
-    for number, token in enumerate(_TOKEN.finditer(raw)):
-        if number >= _MOST_TOKENS or room <= 0:
-            break
-        if token["sgr"] is not None:
-            style = _after(style, token["sgr"])
-        elif token["text"]:
-            text = _UNSEEN.sub("", _without_tabs(token["text"][:room], column))
-            room -= len(token["text"])
-            column += len(text)
-            line.append(Segment(text, style))
+    for place, part in enumerate(_COLOUR.split(text)):
+        if place % 2:
+            style = _after(style, part)
+        elif part:
+            shown = _UNSEEN.sub("", _without_tabs(part, column))
+            column += len(shown)
+            line.append(Segment(shown, style))
     return line
 
 
@@ -152,7 +142,9 @@ class Ink:
             line = [Segment(_ascii(part.text), part.style) for part in line]
         if width(line) <= columns:
             return line
-        return [*Segment.adjust_line_length(line, max(0, columns - 1), pad=False), Segment(self._ellipsis())]
+        cut = Segment.adjust_line_length(line, max(0, columns - 1), pad=False)
+        ground = cut[-1].style if cut and cut[-1].style and cut[-1].style.bgcolor else None  # a band has no gaps
+        return [*cut, Segment(self._ellipsis(), ground)]
 
     def _ellipsis(self) -> str:
         return "…" if self.style.unicode else ">"

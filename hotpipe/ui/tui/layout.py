@@ -1,7 +1,7 @@
 """The whole screen: which lines stand where in so many rows and columns. Pure.
 
 How it works: the band, the notice and the keys have their rows; of what is left, stages and servers get as many as they
-want, but leave at least `_LOG_SHARE` to the pane. Rows that are too many are cut from below: any size will do.
+want, but leave at least `_LOG_SHARE` to the pane. Where rows are few, each part gives up its own: any size will do.
 """
 
 import os
@@ -79,9 +79,8 @@ def draw(scene: Scene, size: os.terminal_size, ink: Ink, now: float) -> Drawn:
     body = [_title(shown, scene.looks, columns, first + room), *shown.drawn(first, room, columns)] if room else []
     lines = [*top, *head, *body]
     lines += [[] for _ in range(rows - len(lines) - len(bottom))]
-    lines = [*lines, *bottom][:rows]
     tail = None if shown.is_log else max(0, shown.end - room)
-    return Drawn(lines, choice, first, room, shown.end, tail)
+    return Drawn([*lines, *bottom], choice, first, room, shown.end, tail)
 
 
 def _band(told: Band, columns: int, rows: int) -> list[Line]:

@@ -46,7 +46,13 @@ class Picture:
         return at_work or told or any(server.candidate for server in view.servers.values())
 
     def server(self) -> str | None:
-        """The one that a key means: whose log is shown, else the first."""
-        names = list(self._scene.view.servers)
-        chosen = self._drawn.choice.name if self._drawn.choice.kind == "server" else ""
-        return chosen if chosen in names else next(iter(names), None)
+        """The one that a key means: whose log is shown, else who asked for input last, else the first."""
+        view, choice = self._scene.view, self._drawn.choice
+        chosen = choice.name if choice.kind == "server" else asking(view)
+        return chosen if chosen in view.servers else next(iter(view.servers), None)
+
+
+def asking(view: View) -> str:
+    """The server that has come to a prompt last; empty: none has."""
+    prompts = (warning.message for warning in reversed(view.warnings) if warning.code == "server.prompt")
+    return next(prompts, "").partition(" ")[0]  # "web waits for input: (Pdb)"

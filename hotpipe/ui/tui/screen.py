@@ -47,12 +47,14 @@ _STILL = "hotpipe stands still: servers go on, saves are not noticed until it do
 
 
 class Tui:
-    """The terminal face; `root` is the project's."""
+    """The terminal face; `file` is the project's configuration."""
 
-    def __init__(self, style: Style, root: str) -> None:
+    def __init__(self, style: Style, file: str) -> None:
         self._style = style
-        self._root = root
+        self._file = file
         self._terminal: Terminal | None = None
+        self._session: _Session | None = None
+        self._is_over = False
 
     async def run(self, inbox: Inbox, actions: Actions) -> None:
         """Show what happens until the inbox is closed, then tell how it ended in the normal screen."""
@@ -61,32 +63,44 @@ class Tui:
         except OSError:  # closed since it was looked at
             await show(Plain(self._style), inbox)
             return
-        session = _Session(self._terminal, actions, self._style, self._root)
+        self._session = session = _Session(self._terminal, actions, self._style, self._file)
         try:
             await session.run(inbox)
         finally:
+            self._is_over = True
             self._terminal.leave()
         self._terminal.print(parting(session.view, self._style))
 
     def leave(self) -> None:
         """The terminal as it was, at once: for whoever ends the process without a way back."""
+        if self._session is not None:
+            self._session.visit.end()
         if self._terminal is not None:
             self._terminal.leave()
+
+    def aside(self, sequence: str) -> bool:
+        """With the next picture; after the last one, at once."""
+        if self._session is None or self._terminal is None or not self._terminal.is_ours():
+            return False
+        if self._is_over:
+            self._terminal.print(sequence)
+            return True
+        return self._session.aside(sequence)
 
 
 class _Session:
     """From the first picture to the last."""
 
-    def __init__(self, terminal: Terminal, actions: Actions, style: Style, root: str) -> None:
+    def __init__(self, terminal: Terminal, actions: Actions, style: Style, file: str) -> None:
+        self.visit = trips.Visit(file)
         self.view = View()
         self._together = Together()
         self._terminal = terminal
         self._actions = actions
         self._style = style
-        self._root = root
         self._frame = Frame()
         self._picture: Picture | None = None
-        self._history = History(os.path.join(root, FOLDER))
+        self._history = History(os.path.join(os.path.dirname(file), FOLDER))
         self._knows_usual = False  # how long stages take
         self._folding = anyio.Lock()
         self._is_at_work = anyio.Event()
@@ -102,6 +116,11 @@ class _Session:
             tasks.start_soon(self._read, tasks)
             await self._fold(inbox)
             tasks.cancel_scope.cancel()
+
+    def aside(self, sequence: str) -> bool:
+        """Write it with the next picture, if there will be one."""
+        self._changed.set()
+        return self._terminal.aside(sequence)
 
     # What happens.
 
@@ -217,18 +236,20 @@ class _Session:
             picture.say("there is no server to attach to")
             return
         self._is_away = True
-        self._terminal.leave()
+        self._terminal.lend()
         try:
-            code = await trips.attach(server, self._root)
+            fault = await self.visit.to(server)
         finally:
             self._is_away = False
-        picture.say(f"{server} is detached" if code == 0 else f"hotpipe attach {server}: exit status {code}")
+        picture.say(fault or f"{server} is detached")
 
     # What the shell and the terminal want.
 
     async def _obey_signals(self) -> None:
         with anyio.open_signal_receiver(signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT) as received:
             async for number in received:
+                if number == signal.SIGWINCH:
+                    self._actions.resized()
                 if number == signal.SIGTSTP and not self._is_away:
                     self._stand_still()
                 elif number == signal.SIGCONT and not self._is_away:

@@ -1,5 +1,6 @@
 """Programs that a key starts: a browser beside hotpipe, and `hotpipe attach`, which has the terminal meanwhile."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Mapping
 
 import anyio
+from anyio.abc import ByteReceiveStream, Process
 
 _OPENERS = ("wslview", "xdg-open", "open")
 _PATIENCE_S = 10.0  # some of them wait for the browser that they have started
@@ -38,12 +40,29 @@ def _has_display(environ: Mapping[str, str]) -> bool:
     )
 
 
-async def attach(server: str, root: str) -> int:
-    """Give the terminal to a server until the user comes back; returns the exit code."""
-    command = [sys.executable, "-m", "hotpipe", "attach", server]
-    process = await anyio.open_process(command, cwd=root, stdin=None, stdout=None, stderr=None)
-    try:
-        return await process.wait()
-    finally:
-        if process.returncode is None:  # hotpipe ends meanwhile
-            process.terminate()
+class Visit:
+    """To a server: `hotpipe attach`; `file` is the project's configuration. The terminal must be lent."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._process: Process | None = None
+
+    async def to(self, server: str) -> str:
+        """Until the user comes back; returns what went wrong, or nothing."""
+        # -P: what a project calls click.py is none of ours.
+        command = [sys.executable, "-P", "-m", "hotpipe", "attach", "--config", self._file, "--", server]
+        async with await anyio.open_process(command, stdin=None, stdout=None) as self._process:
+            said = await _all(self._process.stderr)
+            code = await self._process.wait()
+        return "" if code == 0 else said.decode(errors="replace").strip() or f"hotpipe attach {server}: status {code}"
+
+    def end(self) -> None:
+        """At once, and before this process ends: it would put the terminal in order as it has found it, lent."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                self._process.kill()
+                os.waitpid(self._process.pid, 0)
+
+
+async def _all(stream: ByteReceiveStream | None) -> bytes:
+    return b"".join([chunk async for chunk in stream]) if stream is not None else b""
