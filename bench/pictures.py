@@ -24,6 +24,7 @@ from playwright.sync_api import Page, sync_playwright
 from screenshots import ARGUMENTS, IMAGES
 
 COLUMNS = 92
+WIDTH, HEIGHT = 600, 450  # of a page with the badge
 FRAME_S = 0.2
 HOLD_S = 4.0  # of the last frame, before it begins again
 GREETING = 'def greet(name: str) -> str:\n    return f"Hello, {name}!"\n'
@@ -131,7 +132,7 @@ class Film:
 
 
 @contextmanager
-def scene(rows: int, shell_rows: int = 9) -> Iterator[Scene]:
+def scene(rows: int, options: str = "") -> Iterator[Scene]:
     with tempfile.TemporaryDirectory() as made, ExitStack() as ending:
         folder, port = Path(made) / "hello", _free()
         folder.mkdir()
@@ -139,11 +140,11 @@ def scene(rows: int, shell_rows: int = 9) -> Iterator[Scene]:
             (folder / name).write_text(text)
         (folder / "hotpipe.toml").write_text(CONFIG.replace("PORT", str(port)))
         windows = []
-        for title, height in (("hotpipe watch", rows), ("another terminal", shell_rows)):
+        for title, height in (("hotpipe watch", rows), ("another terminal", 9)):
             windows.append(Window(title, folder, (COLUMNS, height), _environment()))
             ending.callback(windows[-1].close)
         opened = Scene(folder, *windows, port)
-        opened.hotpipe.run("clear; hotpipe watch --web")
+        opened.hotpipe.run(f"clear; hotpipe watch {options}")
         opened.hotpipe.until(lambda shown: "GREEN" in shown.text and "unverified" not in shown.text)
         opened.shell.run("clear")
         yield opened
@@ -182,21 +183,21 @@ def red(page: Page, images: Path) -> None:
 
 
 def badge(page: Page, images: Path) -> None:
-    with scene(19) as one:
-        page.set_viewport_size({"width": 840, "height": 400})
+    with scene(19, "--web") as one:
+        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         page.goto(f"http://127.0.0.1:{one.port}/page")
         page.wait_for_timeout(1500)
         one.save(GREETING.replace("{name}", "{nam}") + "\n\nimport os\n")
         one.becomes("RED")
         page.wait_for_timeout(1000)
         # Its root is closed: no selector leads to the pill, which sits in the corner.
-        page.mouse.click(840 - 60, 400 - 26)
+        page.mouse.click(WIDTH - 60, HEIGHT - 26)
         page.wait_for_timeout(500)
         page.screenshot(path=images / "badge.png")
 
 
 def film(page: Page, images: Path) -> None:
-    with scene(15, 9) as one:
+    with scene(15) as one:
         taken = Film(one)
         ask = f"curl 127.0.0.1:{one.port}"
         taken.wait(0.8)

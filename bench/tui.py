@@ -3,12 +3,14 @@
     python bench/tui.py [SECONDS]
 
 A server prints 10,000 lines a second. hotpipe runs in a pseudo-terminal of 100 columns and 30 rows, that is read as
-fast as it writes; the processor time of all of it is told as a share of one core, beside that of the plain face.
+fast as it writes; the processor time of all of it is told as a share of one core, beside that of the plain face, and
+how many lines a second have come to the log of the server: the number of the last one says it.
 """
 
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import sys
@@ -77,18 +79,27 @@ def measured(folder: Path, seconds: float, *arguments: str) -> str:
     hotpipe = Terminal(folder, *arguments)
     process = psutil.Process(hotpipe.pid)
     time.sleep(5)
-    memory, spent, began = process.memory_info().rss, sum(process.cpu_times()[:2]), time.monotonic()
+    memory, lines = process.memory_info().rss, logged(folder)
+    spent, began = sum(process.cpu_times()[:2]), time.monotonic()
     time.sleep(seconds)
-    share = (sum(process.cpu_times()[:2]) - spent) / (time.monotonic() - began)
+    took = time.monotonic() - began
+    share, rate = (sum(process.cpu_times()[:2]) - spent) / took, (logged(folder) - lines) / took
     grown = process.memory_info().rss
     hotpipe.end()
     first = f"{hotpipe.first * 1000:.0f} ms" if hotpipe.first else "never"
-    return f"{share:>7.1%} {memory / 1e6:>8.1f} {grown / 1e6:>8.1f} {first:>9} {hotpipe.bytes / 1e6:>9.1f}"
+    sizes = f"{memory / 1e6:>8.1f} {grown / 1e6:>8.1f}"
+    return f"{share:>7.1%} {sizes} {first:>9} {hotpipe.bytes / 1e6:>9.1f} {rate:>8,.0f}"
+
+
+def logged(folder: Path) -> int:
+    """The number of the last line in the log."""
+    numbers = re.findall(r"request (\d+)", (folder / ".hotpipe/logs/server-web.log").read_text(encoding="utf-8"))
+    return int(numbers[-1])
 
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    print(f"{'face':<14} {'CPU':>7} {'MB':>8} {'MB later':>8} {'verdict':>9} {'MB shown':>9}")
+    print(f"{'face':<14} {'CPU':>7} {'MB':>8} {'MB later':>8} {'verdict':>9} {'MB shown':>9} {'lines/s':>8}")
     for name, arguments in (("--tui", ("--tui",)), ("--plain", ("--plain",))):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "hotpipe.toml").write_text(CONFIG, encoding="utf-8")

@@ -71,6 +71,10 @@ class TestBash:
     def test_names(self, folder: Path, words: tuple[str, ...], offered: list[str]) -> None:
         assert completed(folder, *words) == offered
 
+    def test_nothing_that_the_shell_would_run(self, folder: Path) -> None:
+        (folder / "hotpipe.toml").write_text('[stage."$(touch pwned)"]\n[stage."a;b"]\n[stage.good]\n')
+        assert completed(folder, "rerun", "") == ["good"]
+
     def test_names_of_whoever_has_left_a_log(self, folder: Path) -> None:
         (folder / ".hotpipe/logs").mkdir(parents=True)
         (folder / ".hotpipe/logs/stage-gone.log").touch()

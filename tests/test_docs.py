@@ -206,6 +206,12 @@ class TestLinks:
         assert anchors(page) == {"servername-a-b", "why-not-x", "why-not-x-1"}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_picture_says_in_words_what_it_shows(page: Path) -> None:
+    for said in re.findall(r"!\[([^]]*)\]\(", pages.prose(page)):
+        assert len(said.split()) >= 3, page
+
+
 class TestReadme:
     """Its figures are those that docs/ measured."""
 

@@ -379,6 +379,17 @@ def test_the_output_of_a_daemon_is_bounded_as_well(counting: Path) -> None:
     assert own.with_name("hotpipe.log.1").read_text().startswith("old\n")
 
 
+def test_a_daemon_leaves_the_output_that_another_one_has_rotated(tmp_path: Path) -> None:
+    own = tmp_path / "hotpipe.log"
+    other = (
+        "import os, sys; from hotpipe.logs import record; os.rename(*sys.argv[1:3]); record.bound_output(sys.argv[1])"
+    )
+    with own.open("a") as output:
+        command = (sys.executable, "-c", f"{other}; print('here')", str(own), f"{own}.1")
+        subprocess.run(command, stdout=output, env=environment(), check=True, timeout=PATIENCE_S)
+    assert own.read_text() == "here\n"
+
+
 class Following:
     """`hotpipe logs -f`, and what it prints."""
 

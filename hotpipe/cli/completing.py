@@ -1,6 +1,7 @@
 """What a shell is told that may come next: names from hotpipe.toml. Quick, and silent whatever is wrong with it."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,10 @@ from hotpipe.cli import asking
 from hotpipe.config.find import without_waiting
 from hotpipe.errors import HotpipeError
 from hotpipe.logs import FOLDER
-from hotpipe.logs.line import Source
+from hotpipe.logs.line import Kind, Source
 from hotpipe.logs.line import sources as written
 
+_KINDS: tuple[Kind, ...] = ("server", "stage")
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -23,13 +25,16 @@ def sources(config_file: str | None) -> list[Source]:
     with contextlib.suppress(HotpipeError, OSError, ValueError, RecursionError):
         import tomllib
 
+        from hotpipe.config.listen import NAME
+
         file = asking.found(config_file)
         with open(file, "rb", opener=without_waiting) as opened:
             tables = tomllib.load(opened)
         if os.path.basename(file) == "pyproject.toml":
             tables = _table(_table(tables, "tool"), "hotpipe")
-        servers = [Source("server", name) for name in _table(tables, "server")]
-        return [*servers, *(Source("stage", name) for name in _table(tables, "stage"))]
+        # No others are names; and a shell may put what it is told into the command line as it is: `$(rm -r .)`, too.
+        named = ((kind, name) for kind in _KINDS for name in _table(tables, kind) if NAME.fullmatch(name))
+        return list(itertools.starmap(Source, named))
     return []
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable
 
@@ -83,15 +84,25 @@ class Logs:
 
 
 def bound_output(path: str) -> None:
-    """Rotate the log at `path` if it is a daemon's own output and has grown too large."""
+    """Rotate the log at `path` if it is a daemon's own output and has grown too large; leave an old one, which another
+    daemon of this project has rotated."""
     with contextlib.suppress(OSError):
         ours = os.fstat(1)
-        if ours.st_size <= write.LARGEST or not os.path.samestat(ours, os.stat(path)):
+        if not stat.S_ISREG(ours.st_mode):
             return
-        write.rotate(path)
+        if _is_at(path, ours) and ours.st_size > write.LARGEST:
+            write.rotate(path)
+        elif not any(_is_at(f"{path}.{number}", ours) for number in range(1, write.OLD + 1)):
+            return
         with write.opened(path) as log:
             for descriptor in (1, 2):
                 os.dup2(log, descriptor)
+
+
+def _is_at(path: str, file: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(file, os.stat(path))
+    return False
 
 
 def _warning(path: str, error: OSError) -> Warned:
