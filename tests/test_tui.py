@@ -442,7 +442,7 @@ class TestKeysDo:
         typing = Typing(*GREEN, WebReady(url=address))
         assert f"\n{address}\n" in typing.type(), "whole in 80 columns"
         assert f" dashboard: {address}  (o)\n" in "\n".join(lines(screen(typing.scene, columns=120)))
-        assert address not in typing.type("r")
+        assert address not in typing.type("esc")
         assert address in typing.type("?")
 
     def test_what_is_to_be_copied_stays_until_a_key_is_pressed(self) -> None:
