@@ -1,4 +1,4 @@
-"""The TCP connections that a process has had when new ones were led away from it, and whether it was asked on them since.
+"""The TCP connections that a process had when new ones were led away from it, and whether it was asked on them since.
 
 Clients with a pool, as browsers are, stay with the process that they know: then the old one answers, and not the new.
 
@@ -49,7 +49,9 @@ class Kept:
         if len(self.connections) <= _FEW:
             found = diag.look_again(self.connections)
             return self.connections if found is None else tuple(found)
-        return tuple(each for each in on_ports({each.local[1] for each in self.connections}) if each.mark in self._asked)
+        return tuple(
+            each for each in on_ports({each.local[1] for each in self.connections}) if each.mark in self._asked
+        )
 
 
 def on_ports(ports: Iterable[int]) -> list[diag.Connection]:
