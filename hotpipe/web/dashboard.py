@@ -85,9 +85,11 @@ class Dashboard:
         in_thread, around = anyio.to_thread.run_sync, self._around
         self._board.know(await in_thread(around.history.medians))
         serving = await in_thread(_loaded)
-        self._badge = badge = serving.badge(around.root, self._origins)
+        desk = serving.desk(around.root)
+        self._board.name(desk.editor)
+        self._badge = badge = serving.badge(desk, self._origins)
         self._tell_badge(self._early)
-        shown = serving.Shown(self._board, around.history, around.actions, badge, self._failed)
+        shown = serving.Shown(self._board, around.history, around.actions, desk, badge, self._failed)
         app = serving.guarded(shown, self._opened)
         around.emit(WebReady(url=self._opened.url))
         await serving.serve(app, self._opened, self._over)
