@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -562,6 +564,13 @@ class TestBeginning:
         assert f"cannot listen on 127.0.0.1:{port} for the dashboard" in hotpipe.said()
         assert "[web] listen" in hotpipe.said()
         assert not hotpipe.of("run.started")
+
+    def test_nothing_is_loaded_for_it_but_what_holds_the_address_until_hotpipe_is_watching(self) -> None:
+        """What is loaded later, in a thread, is `hotpipe.web.serving`."""
+        loads = "import hotpipe.app, hotpipe.web.dashboard, hotpipe.web.opening, sys; print(*sys.modules)"
+        loaded = subprocess.run([sys.executable, "-c", loads], check=True, capture_output=True, text=True).stdout
+        found = {name for name in loaded.split() if name.startswith(("hotpipe.web", "starlette", "uvicorn"))}
+        assert found == {"hotpipe.web", "hotpipe.web.dashboard", "hotpipe.web.opening", "hotpipe.web.token"}
 
     def test_without_the_flag_there_is_no_dashboard(self, project: Path, start: Start) -> None:
         port = free_port()
