@@ -219,13 +219,15 @@ class ServerStatus(Event, frozen=True, tag="server.status"):
 
 
 class ServerStopped(Event, frozen=True, tag="server.stopped"):
-    """A generation's process tree is dead; `killed` where it had to be."""
+    """A generation's process tree is dead; `killed` where it had to be. `revisited`: after another one went live, it
+    was asked something on a connection that was kept alive."""
 
     server: str
     generation: int
     exit_code: int | None
     signal: str | None
     killed: bool
+    revisited: bool = False
 
 
 class ServerFailed(Event, frozen=True, tag="server.failed"):

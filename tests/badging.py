@@ -120,8 +120,11 @@ class Told:
         if generation > 1 and pid == 100 + generation:
             self.stop(generation - 1)
 
-    def stop(self, generation: int) -> None:
-        self.tell(ServerStopped(server="web", generation=generation, exit_code=0, signal=None, killed=False))
+    def stop(self, generation: int, *, revisited: bool = False) -> None:
+        stopped = ServerStopped(
+            server="web", generation=generation, exit_code=0, signal=None, killed=False, revisited=revisited
+        )
+        self.tell(stopped)
 
     def save(self, run: int, *paths: str) -> None:
         """Files are saved, and a run begins; its tree is called after it."""

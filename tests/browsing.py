@@ -6,9 +6,12 @@ anyio's plugin can stand in the same file.
 
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+
+if TYPE_CHECKING:  # most tests need none, and it may not be installed
+    from playwright.sync_api import Browser
 
 _ARGUMENTS = (
     "--no-sandbox",  # the tests' user may be root
@@ -19,23 +22,17 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+_KEEPS = ("--disable-back-forward-cache",)  # Playwright's, and no user's
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator["Browser"]:
     """A browser with a fresh profile."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("there is no chromium here")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS, ignore_default_args=_KEEPS)
         yield opened
         opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that shares nothing with those of other tests."""
-    context = browser.new_context()
-    yield context.new_page()
-    context.close()

@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 from atterminal import at_terminal  # noqa: F401 - a fixture
-from browsing import browser, page  # noqa: F401 - fixtures
+from browsing import browser  # noqa: F401 - a fixture
 from gating import tap  # noqa: F401 - a fixture
 from hypothesis import HealthCheck, settings
 from repository import repository, temporary  # noqa: F401 - fixtures

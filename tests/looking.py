@@ -1,6 +1,5 @@
 """A user who looks at the badge, in a real browser."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,31 +7,11 @@ from typing import Any
 import pytest
 from badging import PATIENCE_S
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("there is no chromium", allow_module_level=True)
-
-_QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-_KEEPS = ["--disable-back-forward-cache"]  # Playwright's, and no user's
 # The badge's root is closed, to pages; a test must see what a user sees.
 OPENS = """
 const attach = Element.prototype.attachShadow;
 Element.prototype.attachShadow = function (options) { return attach.call(this, { ...options, mode: "open" }); };
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_QUIET), ignore_default_args=_KEEPS)
-        yield running
-        running.close()
-
-
 Tab = Callable[..., Any]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from badging import EDITOR, Listener, Told, ask
+from badging import EDITOR, PATIENCE_S, Listener, Told, ask
 
 from hotpipe.events import Address, ConfigRejected, Ending, ServerFailed, StageOutput
 from hotpipe.web.desk import OPENINGS, Desk, Open
@@ -144,7 +144,7 @@ def test_the_script_is_for_any_page_and_is_not_sent_twice(told: Told) -> None:
 def test_the_script_is_small_and_holds_no_secret() -> None:
     script = Path(__file__).parents[1] / "hotpipe" / "web" / "hotpipe.js"
     content = script.read_text()
-    assert len(content.encode()) < 20_500
+    assert len(content.encode()) < 22_000
     assert "innerHTML" not in content
     assert "eval" not in content
 
@@ -252,6 +252,19 @@ def test_a_process_that_reloads_itself_goes_on_saying_its_first_number(told: Tol
     told.live(2, "t2", PAGE, pid=101)  # that of generation 1
     late = Listener(told.port, "generation=1", PAGE)
     assert late.until("hello")["yours"] == 2
+    late.close()
+
+
+def test_a_page_is_told_whether_one_that_is_gone_has_answered_still(told: Told, page: Listener) -> None:
+    assert page.until("hello")["gone_ms"] is None
+    told.live(2, "t2", PAGE, pid=200)
+    assert page.until("state", server={"generation": 2})["server"]["others"] == [1]
+    told.stop(1, revisited=True)
+    assert page.until("state", server={"others": []})["server"]["revisited"] == 1
+    told.live(3, "t3", PAGE)  # and the second one stops
+    assert page.until("state", server={"generation": 3, "others": []})["server"]["revisited"] == 1
+    late = Listener(told.port, "", PAGE)
+    assert 0 <= late.until("hello")["gone_ms"] < 1000 * PATIENCE_S
     late.close()
 
 

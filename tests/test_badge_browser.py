@@ -1,5 +1,6 @@
 """The badge in a real browser, in pages as users have them."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +8,29 @@ from typing import Any
 
 import pytest
 from badging import PATIENCE_S, Site, Told
-from looking import OPENS, Tab, browser, colour, lives, mark, open_tab, panel, shows, wait_for  # noqa: F401 - fixtures
+from looking import OPENS, Tab, colour, lives, mark, open_tab, panel, shows, wait_for  # noqa: F401 - a fixture
 
 from hotpipe.events import ConfigRejected, ServerFailed, ServerStarting
 from hotpipe.web.origins import Origins
 
 pytestmark = pytest.mark.timeout(180)
+FLAT = re.compile("^✓gen 2$")
+WORKER = """
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+const kept = caches.open("kept");
+addEventListener("fetch", (event) => event.request.mode === "navigate" && event.respondWith((async () => {
+  const found = await (await kept).match(event.request);
+  if (found) return found;
+  const answer = await fetch(event.request);
+  await (await kept).put(event.request, answer.clone());
+  return answer;
+})()));
+"""
+REGISTERED = """async () => {
+  await navigator.serviceWorker.register("/worker.js");
+  await navigator.serviceWorker.ready;
+}"""
 CLOSED = "document.querySelector('[data-hotpipe]').shadowRoot === null"
 
 
@@ -188,7 +206,7 @@ def test_where_it_is_to_be_quiet_it_shows_what_is_wrong_alone(told: Told, site: 
 def test_the_page_cannot_see_into_it_nor_style_it_nor_find_it_among_its_globals(
     told: Told,
     site: Site,
-    browser: Any,  # noqa: F811
+    browser: Any,
 ) -> None:
     head = "<style>* { display: none !important }</style><script>window.known = Object.keys(window)</script>"
     site.pages["/"] = ({}, html(told, head=head))
@@ -331,6 +349,89 @@ def test_no_page_is_reloaded_for_ever(told: Told, site: Site, tab: Tab, script: 
     site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="1"', body=f"<script>{script}</script>"))
     tab(wait="new version: reload")
     assert site.asked.count("/") < 10
+class TestAPageThatDoesNotSayWhoMadeIt:
+    """A browser asks again on the connections that it has; the server half knows whether the old one was asked."""
+
+    def test_it_is_made_anew_once_the_old_one_is_gone_if_that_was_asked(self, told: Told, site: Site, tab: Tab) -> None:
+        page = tab()
+        told.live(2, "t2", site.url, pid=200)  # and the first one is alive
+        shows(page, "gen 2 is live")
+        assert panel(page).startswith("You see generation 2 or an earlier one")
+        assert site.asked.count("/") == 2
+        mark(page)
+        told.stop(1, revisited=True)
+        page.wait_for_function("window.alive !== true")
+        shows(page, "✓gen 2")
+        assert panel(page).startswith("You see generation 2: ")
+        told.save(3, "x")
+        shows(page, "checking")
+        assert site.asked.count("/") == 3
+
+    def test_it_stays_if_that_was_not_asked(self, told: Told, site: Site, tab: Tab) -> None:
+        page = tab()
+        told.live(2, "t2", site.url, pid=200)
+        shows(page, "gen 2 is live")
+        mark(page)
+        told.stop(1)
+        page.locator(".pill", has_text=FLAT).wait_for()
+        assert lives(page)
+
+    def test_one_that_was_opened_later_is_none_of_the_old_ones(self, told: Told, site: Site, tab: Tab) -> None:
+        told.live(2, "t2", site.url, pid=200)
+        told.stop(1, revisited=True)
+        page = tab(wait="gen 2")
+        told.save(3, "x")
+        shows(page, "checking")
+        assert site.asked.count("/") == 1
+
+    def test_one_whose_script_came_when_the_old_one_was_gone_is_made_anew(
+        self, told: Told, site: Site, tab: Tab
+    ) -> None:
+        told.live(2, "t2", site.url, pid=200)
+        site.gates["/late"] = threading.Event()
+        site.pages["/late"] = ({"Content-Type": "text/javascript"}, "")
+        site.pages["/"] = ({}, html(told, body='<script src="/late"></script>'))
+
+        def stop() -> None:
+            wait_for(lambda: "/late" in site.asked)
+            told.stop(1, revisited=True)
+            site.gates["/late"].set()
+
+        stopping = threading.Thread(target=stop)
+        stopping.start()
+        tab(wait="gen 2")
+        stopping.join()
+        wait_for(lambda: site.asked.count("/") == 2)
+
+    def test_what_comes_from_a_cache_each_time_is_made_anew_once(self, told: Told, site: Site, tab: Tab) -> None:
+        """So it does from a service worker, which nobody can ask how old its pages are."""
+        site.pages["/worker.js"] = ({"Content-Type": "text/javascript"}, WORKER)
+        page = tab()
+        page.evaluate(REGISTERED)
+        told.live(2, "t2", site.url, pid=200)
+        shows(page, "gen 2 is live")
+        mark(page)
+        told.stop(1, revisited=True)
+        page.wait_for_function("window.alive !== true")
+        page.locator(".pill", has_text=FLAT).wait_for()
+        mark(page)
+        told.save(3, "x")
+        shows(page, "checking")
+        assert lives(page)
+
+    def test_where_it_is_never_to_reload_it_does_not_say_what_nobody_knows(
+        self, told: Told, site: Site, tab: Tab
+    ) -> None:
+        told.live(2, "t2", site.url, pid=200)
+        site.pages["/"] = ({}, html(told, 'data-reload="never"'))
+        page = tab(wait="gen 2 is live")
+        mark(page)
+        told.stop(1, revisited=True)
+        told.save(3, "site.css")
+        shows(page, "checking")
+        told.green(3)
+        shows(page, "gen 2 is live")
+        assert lives(page)
 
 
 def test_a_page_that_was_made_before_the_switch_is_reloaded(told: Told, site: Site, tab: Tab) -> None:

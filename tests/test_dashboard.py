@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from editing import recorded, recorder
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE_S, Hotpipe, Start, free_port
 
@@ -269,6 +270,32 @@ class TestKeyboard:
         page.get_by_role("button", name="Run all").click()
         dashboard.waits_for_run(2)
         assert not dashboard.hotpipe.of("gate.paused")
+
+    def test_a_finding_is_opened_in_the_editor_by_a_click_or_a_key(
+        self, page: Page, tmp_path: Path, start: Start
+    ) -> None:
+        folder = write(tmp_path / "project", STAGE, page="bad")
+        editor = f"HOTPIPE_EDITOR={recorder(tmp_path)} --at {{line}}:{{column}} {{file}}"
+        dashboard = opened(page, start(folder, "watch", "--web", launcher=("env", editor)), folder)
+        dashboard.shows("red")
+        place = page.get_by_role("button", name="page.txt:1:3")
+        expect(place).to_have_attribute("title", "open in editor")
+        place.click()
+        assert recorded(tmp_path) == ["--at", "1:3", str(folder / "page.txt")]
+        page.locator("#stages button", has_text="words").focus()
+        while not page.evaluate("document.activeElement.matches('.findings button')"):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert recorded(tmp_path) == ["--at", "1:3", str(folder / "page.txt")]
+        expect(page.locator("#said")).to_have_text("Opening page.txt")
+        expect(place).to_be_focused()
+
+    def test_without_an_editor_the_place_is_shown_to_be_copied(self, page: Page, tmp_path: Path, start: Start) -> None:
+        folder = write(tmp_path / "project", STAGE, page="bad")
+        dashboard = opened(page, start(folder, "watch", "--web"), folder)
+        dashboard.shows("red")
+        expect(page.locator(".findings code").first).to_have_text("page.txt:1:3")
+        assert page.locator(".findings button").count() == 0
 
     def test_tab_reaches_every_control_and_shows_where_it_is(self, dashboard: Dashboard) -> None:
         page = dashboard.page

@@ -408,3 +408,42 @@ async def test_an_answer_is_never_torn_in_two() -> None:
     assert result["failures"] == {}
     assert set(result["bodies"]) == {"0123456789"}
     assert result["requests"] > RESTARTS
+
+
+# --- who comes back --------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_on_a_connection_from_before_is_a_revisit(old: Old) -> None:
+    idle, _ = old.kept_alive()
+    client, server = old.kept_alive()
+    old.lead_away()
+    old.cutover.connections(1)
+    assert not old.cutover.was_revisited(1)
+    exchange(client, server)
+    with anyio.fail_after(PATIENCE_S):
+        await old.cutover.until_revisited(1)
+    assert old.cutover.was_revisited(1)
+    server.close()
+    old.until(lambda: len(old.cutover.connections(1)) == 1)
+    assert old.cutover.was_revisited(1), "also when that connection is gone"
+    assert idle.getsockname() == old.cutover.kept(1)[0].remote
+
+
+async def test_none_is_looked_for_where_nobody_is_left(old: Old) -> None:
+    old.lead_away()
+    with anyio.fail_after(PATIENCE_S):
+        await old.cutover.until_revisited(1)
+    assert not old.cutover.was_revisited(1)
+
+
+async def test_what_came_before_it_was_led_away_from_last_is_none(old: Old) -> None:
+    """A generation that has served again since, because the next one died."""
+    client, server = old.kept_alive()
+    old.lead_away()
+    exchange(client, server)
+    old.cutover.connections(1)
+    assert old.cutover.was_revisited(1)
+    old.cutover.switch(1, None)
+    old.cutover.switch(2, None)
+    old.cutover.connections(1)
+    assert not old.cutover.was_revisited(1)

@@ -96,7 +96,7 @@ EVENTS: list[AnyEvent] = [
     ServerDraining(server="web", generation=1),
     ServerDiscarded(server="web", generation=3, reason="files changed while it booted", serving=2),
     ServerStatus(server="web", generation=2, text="3 workers, café"),
-    ServerStopped(server="web", generation=1, exit_code=None, signal="KILL", killed=True),
+    ServerStopped(server="web", generation=1, exit_code=None, signal="KILL", killed=True, revisited=True),
     ServerFailed(server="web", generation=3, reason="exited with status 1 before it was ready", serving=2),
     WebReady(url="http://127.0.0.1:7777/#token=abc"),
     ConfigReloaded(

@@ -51,7 +51,7 @@ from hotpipe.events import (
     ServerVerified,
     Warned,
 )
-from hotpipe.server import lifecycle
+from hotpipe.server import diag, lifecycle
 
 BIN = Path(sys.executable).parent
 NEVER_READY = Duration(0.1)
@@ -771,6 +771,25 @@ async def test_a_request_that_is_never_answered_does_not_keep_the_old_one(tmp_pa
         assert not is_alive(first.pid)
         assert await stage.ask() == "2"
         client.close()
+
+
+@pytest.mark.skipif(diag.connections(1) is None, reason="this kernel does not answer NETLINK_SOCK_DIAG")
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_its_end_says_whether_it_was_asked_on_a_connection_from_before(tmp_path: Path, comes_back: bool) -> None:
+    """A browser keeps its connections, and so the page that it loads anew in the probation is the old one's."""
+    async with play(tmp_path, puppet(tmp_path, probation=NEVER)) as stage:
+        first = await stage.serving("hold")
+        with await stage.requesting() as client:
+            await first.do("held")
+            stage.green("t1")
+            await stage.serving()
+            with anyio.fail_after(PATIENCE_S):
+                while comes_back and not stage.cutover.was_revisited(1):  # also if that connection is closed soon
+                    client.send(REQUEST)
+                    await anyio.sleep(0.005)
+            await first.do("release")
+        stage.green("t2")
+        assert (await stage.seen.until(ServerStopped)).revisited is comes_back
 
 
 @pytest.mark.parametrize("talks_last", ["server", "client"])

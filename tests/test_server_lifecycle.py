@@ -326,9 +326,9 @@ class TestWhatIsSaid:
     def test_the_old_one_drains_and_stops(self) -> None:
         told = Told(WEB, *ROLLED)
         assert told.said(ServerDraining) == [ServerDraining(server="web", generation=1)]
-        told.hear(Ended(1, None, "KILL", killed=True))
+        told.hear(Ended(1, None, "KILL", killed=True, revisited=True))
         assert told.said(ServerStopped) == [
-            ServerStopped(server="web", generation=1, exit_code=None, signal="KILL", killed=True)
+            ServerStopped(server="web", generation=1, exit_code=None, signal="KILL", killed=True, revisited=True)
         ]
 
     def test_a_reload_is_a_generation_like_others(self) -> None:

@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from editing import recorded, recorder, was_started
 from running import PATIENCE_S, Hotpipe, Start, free_port
 
 pytest.importorskip("starlette")
@@ -26,6 +29,7 @@ run = "cat page.txt; grep -q good page.txt"
 [web]
 listen = "127.0.0.1:0"
 """
+FINDING = CONFIG.replace('run = "', "run = \"echo 'page.txt:1:3: error: no good word'; exit 1; ")
 SERVER = """
 [server.app]
 run = "echo dashboard at $HOTPIPE_WEB; exec sleep 1000"
@@ -133,7 +137,7 @@ def folded(messages: Iterator[dict[str, Any]], **wanted: object) -> dict[str, An
 
 
 ALL_PATHS = ("/", "/main.js", "/dashboard.css", "/icon-off.svg", "/api/past", "/api/stream", "/nothing", "/api/nothing")
-ACTING = ("/api/rerun", "/api/restart", "/api/pause", "/api/resume")
+ACTING = ("/api/rerun", "/api/restart", "/api/pause", "/api/resume", "/api/open")
 
 
 class TestWhoMayAsk:
@@ -335,6 +339,42 @@ class TestButtons:
         config = CONFIG[CONFIG.index("[web]") :] + SERVER
         client = client_of(start(write(tmp_path / "served", config), "serve", "--web"))
         assert client.post("/api/pause").status == 409
+
+
+class TestEditor:
+    """More of which files are opened: tests/test_badge.py, for there is one desk."""
+
+    @pytest.fixture
+    def client(self, project: Path, tmp_path: Path, start: Start) -> Client:
+        write(project, FINDING)
+        write(tmp_path / "elsewhere")
+        hotpipe = start(project, "watch", "--web", launcher=("env", f"HOTPIPE_EDITOR={recorder(tmp_path)} {{file}}"))
+        client = client_of(hotpipe)
+        hotpipe.until("run.finished", status="red")
+        return client
+
+    def test_it_opens_what_a_finding_names(self, client: Client, project: Path, tmp_path: Path) -> None:
+        assert client.post("/api/open", {"path": "page.txt", "line": 1, "column": None}).json() == {}
+        assert recorded(tmp_path) == [str(project / "page.txt")]
+
+    @pytest.mark.parametrize("path", ["hotpipe.toml", "./page.txt", "../elsewhere/page.txt", "/etc/passwd", "", "x\0y"])
+    def test_and_nothing_else(self, client: Client, tmp_path: Path, path: str) -> None:
+        answer = client.post("/api/open", {"path": path})
+        assert answer.status == 404
+        assert answer.json()["error"] == "no finding names a file of the project that is called so"
+        assert not was_started(tmp_path)
+
+    def test_it_is_no_way_to_open_a_hundred_windows(self, client: Client) -> None:
+        statuses = [client.post("/api/open", {"path": "page.txt"}).status for _ in range(50)]
+        assert statuses[0] == 200
+        assert statuses[-1] == 429
+
+    def test_where_there_is_no_editor_it_says_what_names_one(self, project: Path, start: Start) -> None:
+        hotpipe = start(write(project, FINDING), "watch", "--web")
+        client = client_of(hotpipe)
+        hotpipe.until("run.finished", status="red")
+        answer = client.post("/api/open", {"path": "page.txt"})
+        assert (answer.status, answer.json()["hint"]) == (409, "set HOTPIPE_EDITOR")
 
 
 class TestBadge:
@@ -569,6 +609,13 @@ class TestBeginning:
         assert f"cannot listen on 127.0.0.1:{port} for the dashboard" in hotpipe.said()
         assert "[web] listen" in hotpipe.said()
         assert not hotpipe.of("run.started")
+
+    def test_nothing_is_loaded_for_it_but_what_holds_the_address_until_hotpipe_is_watching(self) -> None:
+        """What is loaded later, in a thread, is `hotpipe.web.serving`."""
+        loads = "import hotpipe.app, hotpipe.web.dashboard, hotpipe.web.opening, sys; print(*sys.modules)"
+        loaded = subprocess.run([sys.executable, "-c", loads], check=True, capture_output=True, text=True).stdout
+        found = {name for name in loaded.split() if name.startswith(("hotpipe.web", "starlette", "uvicorn"))}
+        assert found == {"hotpipe.web", "hotpipe.web.dashboard", "hotpipe.web.opening", "hotpipe.web.token"}
 
     def test_without_the_flag_there_is_no_dashboard(self, project: Path, start: Start) -> None:
         port = free_port()

@@ -21,13 +21,13 @@ from anyio.abc import TaskGroup
 from hotpipe.errors import SocketError
 from hotpipe.events import Address
 from hotpipe.server import diag
+from hotpipe.server.kept import Kept, on_ports
 from hotpipe.server.listener import Group, Listener, Path, listen_again
 from hotpipe.server.relay import relay
 
 Members = Mapping[Listener, socket.socket]  # of one process, in the order of its listeners
 _CALM_S = 0.25  # an accept queue that was empty for so long stays empty: on a busy machine a handshake takes its time
 _LOOK_S = 0.002
-_FEW = 64  # up to so many connections, to look at each is cheaper than to have the kernel list all (diag.py)
 _AT_ONCE = 64
 _SPARE = 64  # descriptors that are left for all else, such as the next process
 
@@ -44,7 +44,7 @@ class Cutover:
     _used: set[socket.socket] = field(default_factory=set)  # members that a process has had
     _left_at: float = -math.inf  # when a member has left last
     _owned: dict[int, Members] = field(default_factory=dict)
-    _kept: dict[int, tuple[diag.Connection, ...]] = field(default_factory=dict)  # from before it was switched away from
+    _kept: dict[int, Kept] = field(default_factory=dict)  # from before it was switched away from
     _dismissed: tuple[Listener, ...] = ()
 
     @property
@@ -162,15 +162,22 @@ class Cutover:
         return sum(each.waiting(member) for each, member in members.items())
 
     def kept(self, number: int) -> tuple[diag.Connection, ...]:
-        """The TCP connections of this process as they were when new ones were led away from it."""
-        return self._kept.get(number, ())
+        """The TCP connections of this process as they were at the last look, from when new ones were led away on."""
+        return self._kept_by(number).connections
 
     def connections(self, number: int) -> list[diag.Connection]:
         """The TCP connections that were there before new ones were led away from this process, and still are."""
-        kept = self._kept.get(number, ())
-        if kept:
-            self._kept[number] = kept = self._seen_again(kept)
-        return list(kept)
+        kept = self._kept_by(number)
+        kept.look()
+        return list(kept.connections)
+
+    async def until_revisited(self, number: int) -> None:
+        """Look whether who was there before new ones were led away asks this process again."""
+        await self._kept_by(number).until_revisited()
+
+    def was_revisited(self, number: int) -> bool:
+        """Whether that was seen, at any look."""
+        return self._kept_by(number).was_revisited
 
     def unix_connections(self, number: int) -> int:
         """How many connections over unix sockets it has; whether they are at work cannot be known."""
@@ -207,10 +214,9 @@ class Cutover:
         owners = [
             number for number, owned in self._owned.items() if any(owned.get(each) is left[each] for each in left)
         ]
-        connections = tuple(_tcp_connections(ports)) if owners else ()
+        connections = on_ports(ports) if owners else ()
         for owner in owners:
-            others = (each for each in self._kept.get(owner, ()) if each.local[1] not in ports)
-            self._kept[owner] = (*others, *connections)
+            self._kept.setdefault(owner, Kept()).begin(ports, connections)
         theirs = [self._owned[owner] for owner in owners]
         nobodys = {each: member for each, member in left.items() if all(of.get(each) is not member for of in theirs)}
         if rescuers is not None and nobodys:
@@ -237,20 +243,12 @@ class Cutover:
             calm_since = max(calm_since, self._left_at)
             await anyio.sleep(_LOOK_S)
 
-    def _seen_again(self, kept: tuple[diag.Connection, ...]) -> tuple[diag.Connection, ...]:
-        if len(kept) <= _FEW:
-            found = diag.look_again(kept)
-            return kept if found is None else tuple(found)
-        marks = {each.mark for each in kept}
-        return tuple(each for each in _tcp_connections({each.local[1] for each in kept}) if each.mark in marks)
+    def _kept_by(self, number: int) -> Kept:
+        return self._kept.get(number) or Kept()
 
 
 def _stream_ports(listeners: Iterable[Listener]) -> set[int]:
     return {each.port for each in listeners if isinstance(each, Group) and each.listen.is_stream}
-
-
-def _tcp_connections(ports: Iterable[int]) -> list[diag.Connection]:
-    return [connection for port in ports for connection in diag.connections(port) or ()]
 
 
 def _are_queued(members: Members) -> bool:

@@ -156,6 +156,11 @@ class Process:
         if self._tasks is not None:
             self._tasks.start_soon(self._prove, settle)
 
+    def step_back(self) -> None:
+        """New connections are led to another one. It is noted whether those that it has bring requests all the same."""
+        if self._tasks is not None:
+            self._tasks.start_soon(self._setting.cutover.until_revisited, self._number)
+
     def reload(self) -> None:
         """Let it reload itself; answered by Ready or Failed, or by Exited if its end came first."""
         if self._tasks is None:
@@ -372,7 +377,7 @@ class Process:
     def _ended(self, child: Running) -> lifecycle.Ended:
         ended = child.exit
         code, by = (ended.code, ended.signal) if ended else (None, None)
-        return lifecycle.Ended(self._number, code, by, self._killed)
+        return lifecycle.Ended(self._number, code, by, self._killed, self._setting.cutover.was_revisited(self._number))
 
 
 def _descends(child: Running, pid: int) -> bool:

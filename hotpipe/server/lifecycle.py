@@ -286,12 +286,14 @@ class Exited(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The generation's whole process tree is dead. `exit_code` or `signal` is None."""
+    """The generation's whole process tree is dead. `exit_code` or `signal` is None. `revisited`: who was connected
+    before it was switched away from has asked it something since."""
 
     number: int
     exit_code: int | None
     signal: str | None
     killed: bool
+    revisited: bool = False
 
 
 class Woken(Struct, frozen=True):
@@ -817,6 +819,7 @@ def _ended(state: State, given: Ended, deciding: _Step) -> State:
         exit_code=given.exit_code,
         signal=given.signal,
         killed=given.killed,
+        revisited=given.revisited,
     )
     deciding.emit(event)
     match state:

@@ -191,6 +191,7 @@ class ServerLoop:
             case lifecycle.Switch(number):
                 cutover.switch(number, tasks)
                 cutover.listen_again(number)
+                self._step_back(number)
                 self._concerned.forgive()
             case lifecycle.Retire(number):
                 self._park(number)
@@ -205,6 +206,11 @@ class ServerLoop:
                 self._alarm.cancel()
                 self._alarm = anyio.CancelScope()
                 tasks.start_soon(self._wake, at, self._alarm)
+
+    def _step_back(self, live: int) -> None:
+        for number, process in self._processes.items():
+            if number != live:
+                process.step_back()
 
     def _park(self, number: int) -> None:
         """Where that cannot be done (no descriptors left), it gets new connections to its end."""

@@ -47,7 +47,7 @@ _ALLOWED = {
 
 class Hello(msgspec.Struct, frozen=True):
     """The first message. `yours` is the generation that the page shows. `for_ms`: for so long another one than before
-    has been live; null: the first one still is."""
+    has been live; null: the first one still is. `gone_ms`: for so long the last one is gone that answered even then."""
 
     version: str
     epoch: str
@@ -55,6 +55,7 @@ class Hello(msgspec.Struct, frozen=True):
     editor: str
     yours: int | None
     for_ms: float | None
+    gone_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +165,9 @@ class Badge:
         server, yours = self._served(page), page.generation
         if server is not None and not page.epoch:
             yours = server.page(page.generation)
-        for_ms = (time.monotonic() - server.since) * 1000 if server is not None and server.replaced else None
-        return Hello(__version__, self._epoch, self._token, self._desk.editor, yours, for_ms)
+        for_ms = _ms_since(server.since) if server is not None and server.replaced else None
+        gone_ms = _ms_since(server.gone) if server is not None and server.revisited is not None else None
+        return Hello(__version__, self._epoch, self._token, self._desk.editor, yours, for_ms, gone_ms)
 
     def _place(self, page: Page, generation: int | None) -> int | None:
         if page.epoch:
@@ -229,6 +231,10 @@ async def _body(request: Request) -> Open | None:
         return msgspec.json.decode(body, type=Open)
     except (msgspec.DecodeError, UnicodeDecodeError, ClientDisconnect):
         return None
+
+
+def _ms_since(then: float) -> float:
+    return (time.monotonic() - then) * 1000
 
 
 def _number(text: str | None) -> int | None:

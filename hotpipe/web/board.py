@@ -47,6 +47,7 @@ class Board:
         self.view = View()
         self.closed = False
         self.version = 0
+        self._editor = ""
         self._pieces: dict[str, tuple[int, bytes]] = {}  # with the version in which each became so
         self._stale = True
         self._changed = anyio.Event()
@@ -61,6 +62,11 @@ class Board:
     def know(self, usual_ms: dict[str, float]) -> None:
         """How long each stage takes."""
         self.view.usual_ms = usual_ms
+        self._wake()
+
+    def name(self, editor: str) -> None:
+        """What opens the place of a finding."""
+        self._editor = editor
         self._wake()
 
     def close(self) -> None:
@@ -84,7 +90,7 @@ class Board:
     def _make(self) -> None:
         self.version += 1
         before, self._pieces = self._pieces, {}
-        for name, section in sections(self.view):
+        for name, section in sections(self.view, self._editor):
             made = encoded(section)
             version, known = before.get(name, (0, b""))
             self._pieces[name] = (version, known) if made == known else (self.version, made)

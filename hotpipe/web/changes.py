@@ -20,6 +20,7 @@ from hotpipe.events import (
     ServerFailed,
     ServerLive,
     ServerStarting,
+    ServerStopped,
     ServerVerified,
     TriggerTouched,
     WatchReady,
@@ -45,12 +46,15 @@ class Generation:
 @dataclass(slots=True)
 class Server:
     """`opaque`: what lies between a place before this one and one from it on is not known. `due`: a green tree waits to
-    be served. `replaced`: another generation was live before."""
+    be served. `replaced`: another generation was live before. `revisited`: the last one that was asked something after
+    another one had gone live, and is gone by now, since `gone`."""
 
     generations: dict[int, Generation] = field(default_factory=dict)
     live: int | None = None
     since: float = 0.0  # CLOCK_MONOTONIC, in seconds
     replaced: bool = False
+    revisited: int | None = None
+    gone: float = 0.0
     fresh: int = 0
     opaque: int = 0
     due: bool = False
@@ -81,6 +85,10 @@ class Server:
             self.fresh = max(self.fresh, known.place)
         else:
             self.fresh = self.opaque = saves
+
+    def stop(self, event: ServerStopped, at: float) -> None:
+        if event.revisited:
+            self.revisited, self.gone = event.generation, at
 
     def fail(self, serving: int | None) -> None:
         self.live, self.due = serving, False
@@ -161,6 +169,8 @@ class Changes:
                 server.fresh = max(server.fresh, self._seen.get(tree, 0))
             case ServerFailed(server=name, serving=serving):
                 self.server(name).fail(serving)
+            case ServerStopped(server=name):
+                self.server(name).stop(event, at)
             case ServerDiscarded(server=name):
                 self.server(name).due = False
             case _:

@@ -41,6 +41,8 @@
   let awaited = null; // what it could show instead, if somebody wants to
   let wanted = ""; // what it was made anew for, or should be
   let isHeld = false; // an earlier one has answered, and would again
+  let doubts = []; // those that may have, where the page does not say
+  let isOld = false; // one of them has answered, and is gone: this page may be its
 
   function connect() {
     clearTimeout(timer);
@@ -104,12 +106,18 @@
     if (!known) {
       mine = message.yours;
       epoch = message.epoch;
-      // Who does not say which version made it may be older than what has been live for so long.
-      if (said("generation") === null && message.for_ms !== null && message.for_ms < age()) mine = 0;
+      if (said("generation") === null) suspect(message, age());
     }
   }
 
   const asked = () => performance.getEntriesByType("navigation")[0];
+
+  // Who does not say which version made it may be older than what has been live for so long; or was asked for when an
+  // earlier one answered still.
+  function suspect({ for_ms, gone_ms }, old) {
+    if (for_ms !== null && for_ms < old) mine = 0;
+    else isOld = gone_ms !== null && gone_ms < old;
+  }
 
   // How long ago this page was asked for, in ms; a cache does not say.
   function age() {
@@ -119,14 +127,24 @@
 
   function learn(state) {
     const first = told === null || isHeld, server = state.server, live = server ? server.generation : null;
+    if (server) doubt(server);
     told = state;
     place = state.fresh;
     if (live !== null) {
-      if (hello.epoch === epoch && mine === live) touch(state.changed || [], hello.epoch + "." + place);
+      if (hello.epoch === epoch && mine === live) {
+        if (isOld) remake(hello.epoch + "/" + server.revisited);
+        touch(state.changed || [], hello.epoch + "." + place);
+      }
       else if (!wanted && !isHeld && mine !== null && live > mine && swapped(state.changed)) mine = live;
       else renew(hello.epoch + "/" + live, first);
     }
     draw();
+  }
+
+  function doubt(server) {
+    if (told === null && said("generation") === null) doubts = server.others;
+    isOld = isOld || doubts.includes(server.revisited);
+    doubts = doubts.filter((number) => server.others.includes(number));
   }
 
   // --- The page anew.
@@ -134,19 +152,38 @@
   // Not for ever: a cache may give the same old page, at another address each time.
   function renew(target, first) {
     if (wanted === target) return;
-    const [madeFor, ...all] = (memory.read("made") || "").split(" ");
-    const tried = madeFor === target ? all : [];
-    const made = tried.includes(location.href), wasHeld = isHeld;
-    // An earlier one answers on the connections that it has. When it is gone, that is over.
-    isHeld = first && made && told.server.others.length > 0;
+    const made = isMade("made", target), wasHeld = isHeld;
+    // An earlier one answers on the connections that it has. When it is gone, that is over. (Where the page does not say
+    // who made it, it may be a slow machine as well: then there are `doubts`.)
+    isHeld = first && made && said("generation") !== null && told.server.others.length > 0;
     if (isHeld) return;
     if (first && made && !wasHeld) {
       mine = told.server.generation; // made anew, and still it says another one: a cache, perhaps
       return;
     }
+    want("made", target, first);
+  }
+
+  // It may have come from the generation that is gone. Once: in a cache it would be as old for ever.
+  function remake(target) {
+    if (wanted === target) return;
+    if (isMade("remade", target)) isOld = false;
+    else want("remade", target, true);
+  }
+
+  // The addresses at which it was made anew for that already.
+  function tries(key, target) {
+    const [madeFor, ...all] = (memory.read(key) || "").split(" ");
+    return madeFor === target ? all : [];
+  }
+
+  const isMade = (key, target) => tries(key, target).includes(location.href);
+
+  function want(key, target, first) {
+    const tried = tries(key, target);
     wanted = target;
     if (said("reload") === "never") return;
-    const kept = memory.write("made", [target, ...tried, location.href].join(" "));
+    const kept = memory.write(key, [target, ...tried, location.href].join(" "));
     if (said("reload") === "ask" || (first && (!kept || forgets() || tried.length >= MOST))) awaited = target;
     else reload(target);
   }
@@ -217,6 +254,9 @@
     return [finding.path, finding.line, finding.column].filter((part) => part !== null).join(":");
   }
 
+  const isUnsure = () => isOld || doubts.length > 0;
+  const isShown = (server) => hello.epoch === epoch && mine === server.generation && !isUnsure();
+
   function summary() {
     if (link === "blocked") return ["gone", "hotpipe: the page's CSP forbids connect-src " + base];
     if (link === "refused") return ["gone", "hotpipe does not know " + location.origin];
@@ -236,6 +276,7 @@
     if (server && server.generation === null) return ["bad", "no generation is live"];
     if (told.paused) return ["calm", "paused" + (server ? ", gen " + server.generation : "")];
     if (server && told.checks !== "none" && !server.verified) return ["busy", "gen " + server.generation + ", unverified"];
+    if (server && !isShown(server)) return ["busy", "gen " + server.generation + " is live"];
     return [told.checks === "changed" ? "busy" : "good", server ? "gen " + server.generation : told.checks];
   }
 
@@ -248,7 +289,8 @@
     const { server } = told;
     if (!server) return "hotpipe: " + WORDS[told.checks];
     const shown = mine ? "You see generation " + mine : "You see an earlier generation";
-    const parts = [server.generation === null ? shown + ", and nothing is live" : shown];
+    const perhaps = mine && isUnsure() ? shown + " or an earlier one" : shown;
+    const parts = [server.generation === null ? perhaps + ", and nothing is live" : perhaps];
     if ((awaited || isHeld) && mine !== server.generation) parts.push("generation " + server.generation + " is live");
     if (server.behind) parts.push(count(server.behind, "save") + " behind");
     if (server.failed !== null) parts.push("generation " + server.failed + " failed (" + server.failure + ")");

@@ -23,7 +23,8 @@ _LONGEST = 2_000  # characters of a message, a command, a reason
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What concerns all: the state in one word, the run, which stages and servers there are, in their order."""
+    """What concerns all: the state in one word, the run, which stages and servers there are, in their order; `editor`
+    opens a finding's place, empty where none can."""
 
     state: State
     stages: tuple[str, ...]
@@ -43,13 +44,16 @@ class Head(msgspec.Struct, frozen=True):
     blame: str = ""
     errors: tuple[str, ...] = ()
     warnings: tuple[tuple[str, str, str], ...] = ()
+    editor: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A place that a stage names."""
+    """A place that a stage names, as far as it is known."""
 
     severity: str
-    where: str
+    path: str | None
+    line: int | None
+    column: int | None
     message: str
     code: str
 
@@ -117,16 +121,22 @@ def encoded(part: object) -> bytes:
         return json.dumps(msgspec.to_builtins(part)).encode()
 
 
-def sections(view: View) -> Iterator[tuple[str, Head | Stage | Server]]:
+def sections(view: View, editor: str = "") -> Iterator[tuple[str, Head | Stage | Server]]:
     """All of it, in pieces that change at different times."""
     run = view.run.stages if view.run is not None else {}
     names = tuple(islice(dict.fromkeys((*view.stages, *run)), MOST_STAGES))
-    yield "head", _head(view, names)
+    yield "head", msgspec.structs.replace(_head(view, names), editor=editor)
     for name in names:
         usual_ms = view.usual_ms.get(name)
         yield f"stage:{name}", _stage(name, run.get(name), usual_ms, view.run.number if view.run else 0)
     for server in view.servers.values():
         yield f"server:{server.name}", _server(server)
+
+
+def is_named(path: str, view: View) -> bool:
+    """A finding of the run names that file."""
+    stages = view.run.stages.values() if view.run is not None else ()
+    return any(finding.path == path for stage in stages for finding in stage.findings)
 
 
 def state(view: View) -> State:
@@ -193,9 +203,9 @@ def _worst(stage: StageView) -> list[StageFinding]:
 
 
 def _finding(finding: StageFinding) -> Finding:
-    return Finding(
-        finding.severity, words.where(finding)[:_LONGEST], finding.message[:_LONGEST], (finding.code or "")[:_LONGEST]
-    )
+    path = None if finding.path is None else finding.path[:_LONGEST]
+    message, code = finding.message[:_LONGEST], (finding.code or "")[:_LONGEST]
+    return Finding(finding.severity, path, finding.line, finding.column, message, code)
 
 
 def _server(server: ServerView) -> Server:

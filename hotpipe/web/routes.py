@@ -5,6 +5,7 @@ and `hint`.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -20,13 +21,20 @@ from hotpipe.actions import Actions
 from hotpipe.errors import UsageError
 from hotpipe.history import History
 from hotpipe.web import past
+from hotpipe.web.board import Board
+from hotpipe.web.desk import Desk, Open
 from hotpipe.web.guard import MOST_BODY
-from hotpipe.web.picture import encoded
+from hotpipe.web.picture import encoded, is_named
 from hotpipe.web.streaming import Stream, Streams
 
 _STATIC = os.path.join(os.path.dirname(__file__), "static")
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_NAMES = 1_000
+_UNOPENED = {
+    404: "no finding names a file of the project that is called so",
+    429: "too many files at once",
+    500: "the editor could not be started",
+}
 _T = TypeVar("_T")
 
 
@@ -46,9 +54,8 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of /api/pause and /api/resume."""
 
 
-def application(actions: Actions, streams: Streams, history: History, others: Sequence[BaseRoute] = ()) -> Starlette:
+def application(asked: "Asked", seen: "Seen", others: Sequence[BaseRoute] = ()) -> Starlette:
     """All routes; `others` are the badge's."""
-    asked, seen = _Asked(actions), _Seen(streams, history)
     api = [
         Route("/api/stream", seen.stream, methods=["GET"]),
         Route("/api/past", seen.past, methods=["GET"]),
@@ -56,12 +63,13 @@ def application(actions: Actions, streams: Streams, history: History, others: Se
         Route("/api/restart", asked.restart, methods=["POST"]),
         Route("/api/pause", asked.pause, methods=["POST"]),
         Route("/api/resume", asked.resume, methods=["POST"]),
+        Route("/api/open", asked.open, methods=["POST"]),
     ]
     refusals: dict[Any, Any] = {HTTPException: _refused, UsageError: _unasked}
     return Starlette(routes=[*_files(), *api, *others], exception_handlers=refusals)
 
 
-class _Seen:
+class Seen:
     """What is read."""
 
     def __init__(self, streams: Streams, history: History) -> None:
@@ -81,11 +89,13 @@ class _Seen:
         return _answer(told)
 
 
-class _Asked:
+class Asked:
     """What is done. Each waits for nothing but the request's body."""
 
-    def __init__(self, actions: Actions) -> None:
+    def __init__(self, actions: Actions, desk: Desk, board: Board) -> None:
         self._actions = actions
+        self._desk = desk
+        self._board = board
 
     async def rerun(self, request: Request) -> Response:
         asked = await _body(request, Rerun)
@@ -103,6 +113,17 @@ class _Asked:
     async def resume(self, request: Request) -> Response:
         await _body(request, Nothing)
         self._actions.resume()
+        return _answer({})
+
+    async def open(self, request: Request) -> Response:
+        asked = await _body(request, Open)
+        if is_named(asked.path, self._board.view):
+            self._desk.remember((asked.path,))
+        status = self._desk.open(asked, time.monotonic())
+        if status == 409:
+            raise UsageError("hotpipe knows no editor with a window", "set HOTPIPE_EDITOR")
+        if status in _UNOPENED:
+            raise HTTPException(status, _UNOPENED[status])
         return _answer({})
 
 

@@ -28,7 +28,7 @@ from hotpipe.web.desk import Desk
 from hotpipe.web.guard import Gatekeeper, Guard
 from hotpipe.web.opening import Opened
 from hotpipe.web.origins import Origins
-from hotpipe.web.routes import application
+from hotpipe.web.routes import Asked, Seen, application
 from hotpipe.web.streaming import Streams
 
 MOST_CONNECTIONS = 128
@@ -70,27 +70,32 @@ class _Server(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the pages show, and whom they ask; `failed` is told of a defect."""
+    """What the pages show, and whom they ask; `desk` is the badge's as well, `failed` is told of a defect."""
 
     board: Board
     history: History
     actions: Actions
+    desk: Desk
     badge: Badge
     failed: Callable[[Exception], None]
 
 
-def badge(root: str, origins: tuple[str, ...]) -> Badge:
+def desk(root: str) -> Desk:
+    """What opens the project's files."""
+    return Desk(root, choose(os.environ, shutil.which), detached.start)
+
+
+def badge(desk: Desk, origins: tuple[str, ...]) -> Badge:
     """What pages of the project's own servers are told, and of these other `origins`."""
-    editor = choose(os.environ, shutil.which)
-    return Badge(Origins(socket.gethostname(), origins), Desk(root, editor, detached.start))
+    return Badge(Origins(socket.gethostname(), origins), desk)
 
 
 def guarded(shown: Shown, opened: Opened) -> ASGIApp:
     """All that the dashboard answers, and the guard in front of it."""
     gatekeeper = Gatekeeper(opened.listening.getsockname()[1], opened.token)
-    return Guard(
-        application(shown.actions, Streams(shown.board), shown.history, shown.badge.routes), gatekeeper, shown.failed
-    )
+    asked = Asked(shown.actions, shown.desk, shown.board)
+    app = application(asked, Seen(Streams(shown.board), shown.history), shown.badge.routes)
+    return Guard(app, gatekeeper, shown.failed)
 
 
 async def serve(app: ASGIApp, opened: Opened, over: Event) -> None:

@@ -38,11 +38,13 @@ class Failure(msgspec.Struct, frozen=True):
 
 class Served(msgspec.Struct, frozen=True):
     """The page's server; `generation` is the one that answers, `booting` the one to come, `behind` counts saves.
-    `others` are alive still: connections that they have had before may bring them requests."""
+    `others` are alive still: connections that they have had before may bring them requests; `revisited` is the last of
+    those that are gone by now, if that was so."""
 
     name: str
     generation: int | None
     others: tuple[int, ...]
+    revisited: int | None
     verified: bool
     booting: int | None
     failed: int | None
@@ -77,7 +79,7 @@ def told(view: View, changes: Changes, server: str | None) -> Told:
         tuple(error[:_LONGEST] for error in view.errors[:MOST_ERRORS]),
         view.paused,
         view.ending,
-        _served(view.servers[server]) if server in view.servers else None,
+        _served(view.servers[server], changes.server(server).revisited) if server in view.servers else None,
         changes.server(server).fresh if server in view.servers else 0,
     )
 
@@ -109,12 +111,13 @@ def _finding(finding: StageFinding) -> Finding:
     return Finding(finding.path, finding.line, finding.column, text[:_LONGEST])
 
 
-def _served(server: ServerView) -> Served:
+def _served(server: ServerView, revisited: int | None) -> Served:
     failure, booting = server.failure, server.candidate
     return Served(
         server.name,
         server.generation,
         tuple(each.number for each in server.generations.values() if _may_answer(each, server)),
+        revisited,
         server.verified,
         booting.number if booting is not None else None,
         failure.generation if failure is not None else None,

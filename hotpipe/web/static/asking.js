@@ -40,6 +40,10 @@ export async function restart(servers = []) {
   if (told) tell(`Restarting ${listed(told.servers)}`);
 }
 
+export async function open({ path, line, column }) {
+  if (await ask("open", { path, line, column })) tell(`Opening ${path}`);
+}
+
 export async function pause() {
   if (await ask("pause", {})) tell("Paused: saves start no runs");
 }

@@ -66,7 +66,6 @@ class Row {
   }
 
   update(stage) {
-    const before = this.stage;
     this.stage = stage;
     const key = isRunning(stage) ? "running" : stage.status ?? "waiting";
     const [word, mark, kind] = WORDS[key];
@@ -82,7 +81,7 @@ class Row {
     this.element.title = stage.command;
     say(this.said, stage.said.startsWith(`${stage.status}: `) ? stage.said.slice(stage.status.length + 2) : stage.said === stage.status ? "" : stage.said);
     this.run.setAttribute("aria-label", `Run ${stage.name}`);
-    if (before?.findings !== stage.findings) this.list();
+    this.list();
   }
 
   tick(scale) {
@@ -102,9 +101,11 @@ class Row {
   }
 
   list() {
-    const { findings, found } = this.stage;
+    const { findings, found } = this.stage, { editor } = this.picture.head;
     const shown = this.whole ? findings : findings.slice(0, FEW);
-    this.findings.replaceChildren(...shown.map(line));
+    const key = JSON.stringify([shown, editor]);
+    if (key !== this.shown) this.findings.replaceChildren(...shown.map((finding) => line(finding, editor)));
+    this.shown = key; // what has the focus keeps it
     const rest = found - shown.length;
     show(this.more, findings.length > FEW);
     const beyond = found > findings.length ? ` (of ${number(found)})` : "";
@@ -112,10 +113,12 @@ class Row {
   }
 }
 
-function line(finding) {
+function line(finding, editor) {
+  const place = h("code", {}, [finding.path, finding.line, finding.column].filter((part) => part !== null).join(":"));
+  const opens = { type: "button", class: "plain where", title: `open in ${editor}`, on: { click: () => asking.open(finding) } };
   return h("li", { class: finding.severity },
     h("span", { class: "severity" }, finding.severity), " ",
-    finding.where ? h("code", { class: "where" }, finding.where) : null, finding.where ? " " : null,
+    finding.path === null ? null : [editor ? h("button", opens, place) : h("span", { class: "where" }, place), " "],
     h("span", { class: "message" }, finding.message),
     finding.code ? [" ", h("code", { class: "code" }, finding.code)] : null);
 }
