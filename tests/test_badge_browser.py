@@ -349,6 +349,8 @@ def test_no_page_is_reloaded_for_ever(told: Told, site: Site, tab: Tab, script: 
     site.pages["/"] = ({}, html(told, 'data-server="web" data-generation="1"', body=f"<script>{script}</script>"))
     tab(wait="new version: reload")
     assert site.asked.count("/") < 10
+
+
 class TestAPageThatDoesNotSayWhoMadeIt:
     """A browser asks again on the connections that it has; the server half knows whether the old one was asked."""
 

@@ -319,7 +319,7 @@
     .pill { border-radius: 14px; padding: 3px 10px; max-width: 100%; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; touch-action: none; user-select: none; }
     .mark { margin-right: 5px; }
     .good .mark { color: light-dark(#137a2f, #5bd377); } .busy .mark { color: light-dark(#9a6700, #e3b341); }
-    .bad .mark { color: light-dark(#c1121f, #ff7b72); } .pill.bad { border-color: currentColor; } .gone { opacity: .75; }
+    .bad .mark { color: light-dark(#c1121f, #ff7b72); } .pill.bad { border-color: light-dark(#c1121f, #ff7b72); } .gone { opacity: .75; }
     @media not (prefers-reduced-motion) { .busy .mark { animation: breathe 1.2s infinite alternate; } }
     @keyframes breathe { to { opacity: .3; } }
     .panel { border-radius: 8px; padding: 10px 12px; width: 100%; max-height: min(60vh, 420px); overflow: auto; overflow-wrap: anywhere; }
