@@ -347,7 +347,7 @@ def serve(client):
                 keep = keep and line.lower().strip() != b"connection: close"
                 line = lines.readline()
             client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 10\\r\\n\\r\\n")
-            time.sleep(0.003)
+            PAUSE
             client.sendall(b"0123456789")
             if not keep:
                 return
@@ -359,12 +359,13 @@ while True:
 class Blunt:
     """Generations of a server that answers in two pieces with a pause between, and dies at once when told to stop."""
 
-    def __init__(self, cutover: Cutover, processes: System) -> None:
+    def __init__(self, cutover: Cutover, processes: System, pause: str) -> None:
         self.cutover, self.processes = cutover, processes
+        self.server = SERVER.replace("PAUSE", pause)
 
     async def start(self, number: int) -> object:
         members = self.cutover.give(number, fresh=number > 1)
-        run = (sys.executable, "-I", "-S", "-c", SERVER)
+        run = (sys.executable, "-I", "-S", "-c", self.server)
         child = self.processes.spawn(Command(run, os.getcwd(), {}, tuple(member.fileno() for member in members)))
         (listener,) = self.cutover.listeners
         with await listener.connect(members[0]):
@@ -383,12 +384,13 @@ def hammering(command: tuple[str, ...]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(120)
-async def test_an_answer_is_never_torn_in_two() -> None:
+@pytest.mark.parametrize("pause", ["time.sleep(0.003)", "[*range(300_000)]"], ids=["asleep", "at work"])
+async def test_an_answer_is_never_torn_in_two(pause: str) -> None:
     processes = System()
     listeners = listeners_of(Server(run="x", listen=(Listen.of("http::0"),)), "/", {})
     with contextlib.closing(Cutover.over(listeners)) as cutover:
         host, port = listeners[0].target
-        blunt = Blunt(cutover, processes)
+        blunt = Blunt(cutover, processes, pause)
         try:
             async with anyio.create_task_group() as rescuers:
                 child = await blunt.start(1)

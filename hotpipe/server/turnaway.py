@@ -5,7 +5,7 @@ something to ask. A server that stops at once would tear one of its answers in t
 apart).
 
 So while the old server still runs, each such connection is shut down once it has been quiet for a moment after an
-answer: shutdown(2), on a copy of the server's descriptor that pidfd_getfd(2) gives. Its client finds a kept connection
+answer, and the server is not at work: shutdown(2), on a copy of the server's descriptor that pidfd_getfd(2) gives. Its client finds a kept connection
 closed, and asks on a new one, as all clients must (RFC 9112, 9.3.1).
 
 Invariant: nothing is shut down but what has brought a new request since the switch. So what streams an answer, or has
@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import threading
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -74,12 +75,26 @@ def _is_quiet(each: diag.Connection, quiet_ms: int) -> bool:
 
 
 def _shut(each: diag.Connection, place: _Place | None) -> None:
-    """Unless something has come meanwhile. Raises PermissionError."""
-    if place is None:
+    """Unless something has come meanwhile, or may be on its way. Raises PermissionError."""
+    if place is None or _is_at_work(place.pid):
         return
     with _unless_gone(), _copy(place) as server_end:
         if os.fstat(server_end.fileno()).st_ino == each.inode and _is_unchanged(each):
             server_end.shutdown(socket.SHUT_RDWR)
+
+
+def _is_at_work(pid: int) -> bool:
+    """A thread of it runs, or would if there were a processor for it: the pause may be the scheduler's. proc(5)."""
+    with contextlib.suppress(OSError):
+        me = str(threading.get_native_id())
+        return any(_state(pid, task) == b"R" for task in os.listdir(f"/proc/{pid}/task") if task != me)
+    return False
+
+
+def _state(pid: int, task: str) -> bytes:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/stat", "rb") as file:
+        return file.read().rpartition(b") ")[2][:1]  # the name before it may hold anything
+    return b""
 
 
 def _is_unchanged(before: diag.Connection) -> bool:
