@@ -5,8 +5,8 @@ something to ask. A server that stops at once would tear one of its answers in t
 apart).
 
 So while the old server still runs, each such connection is shut down once it has been quiet for a moment after an
-answer, and the server is not at work: shutdown(2), on a copy of the server's descriptor that pidfd_getfd(2) gives. Its client finds a kept connection
-closed, and asks on a new one, as all clients must (RFC 9112, 9.3.1).
+answer, and the server is not at work: shutdown(2), on a copy of the server's descriptor that pidfd_getfd(2) gives. Its
+client finds a kept connection closed, and asks on a new one, as all clients must (RFC 9112, 9.3.1).
 
 Invariant: nothing is shut down but what has brought a new request since the switch. So what streams an answer, or has
 been silent, is left alone: the drain and the server's own way of stopping see to it.
