@@ -7,6 +7,7 @@ INSTALLED_EXAMPLE := .venv/.installed-example
 INSTALLED := .venv/.installed
 INSTALLED_DOCS := .venv/.installed-docs
 HELLO := examples/hello
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))# most tests wait for processes
 
 # A python3 that is too old is no reason to give up, but a PYTHON that somebody chose is never replaced.
 CANDIDATES := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.14 python3.13 python3.12 python3.11,$(PYTHON))
@@ -21,7 +22,8 @@ watch: $(INSTALLED_EXAMPLE) ## run hotpipe on examples/hello: http://127.0.0.1:8
 	@exec $(BIN)/python -c 'import sys; from hotpipe import cli; sys.argv = ["hotpipe", "watch"]; sys.exit(cli.run() % 130)'
 
 test: $(INSTALLED) ## run the whole test suite, and the example's
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	@$(BIN)/python -m compileall -q hotpipe # each of thousands of starts would else compile it, where PYTHONDONTWRITEBYTECODE is set
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 	$(BIN)/pytest $(HELLO)
 
 lint: $(INSTALLED) ## check style, types and layers

@@ -87,6 +87,7 @@ run = "! grep -n WRONG app.py | sed 's/:.*/:1: error: it is wrong/; s/^/app.py:/
 [server.web]
 run = "%s"
 listen = ["http::0"]
+ready_timeout = "10s"
 """
 
 
