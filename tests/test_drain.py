@@ -19,6 +19,7 @@ import pytest
 from answering import PATIENCE_S
 
 from hotpipe.config.model import Listen, Server
+from hotpipe.process.child import Child
 from hotpipe.process.command import Command
 from hotpipe.process.system import System
 from hotpipe.server import diag
@@ -356,6 +357,9 @@ while True:
 """
 
 
+ANSWER = len("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789")
+
+
 class Blunt:
     """Generations of a server that answers in two pieces with a pause between, and dies at once when told to stop."""
 
@@ -363,7 +367,7 @@ class Blunt:
         self.cutover, self.processes = cutover, processes
         self.server = SERVER.replace("PAUSE", pause)
 
-    async def start(self, number: int) -> object:
+    async def start(self, number: int) -> Child:
         members = self.cutover.give(number, fresh=number > 1)
         run = (sys.executable, "-I", "-S", "-c", self.server)
         child = self.processes.spawn(Command(run, os.getcwd(), {}, tuple(member.fileno() for member in members)))
@@ -384,13 +388,12 @@ def hammering(command: tuple[str, ...]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("pause", ["time.sleep(0.003)", "[*range(300_000)]"], ids=["asleep", "at work"])
-async def test_an_answer_is_never_torn_in_two(pause: str) -> None:
+async def test_an_answer_is_never_torn_in_two() -> None:
     processes = System()
     listeners = listeners_of(Server(run="x", listen=(Listen.of("http::0"),)), "/", {})
     with contextlib.closing(Cutover.over(listeners)) as cutover:
         host, port = listeners[0].target
-        blunt = Blunt(cutover, processes, pause)
+        blunt = Blunt(cutover, processes, "time.sleep(0.003)")
         try:
             async with anyio.create_task_group() as rescuers:
                 child = await blunt.start(1)
@@ -410,6 +413,28 @@ async def test_an_answer_is_never_torn_in_two(pause: str) -> None:
     assert result["failures"] == {}
     assert set(result["bodies"]) == {"0123456789"}
     assert result["requests"] > RESTARTS
+
+
+async def test_who_is_at_work_on_the_second_half_of_an_answer_is_not_turned_away_before_it() -> None:
+    processes = System()
+    listeners = listeners_of(Server(run="x", listen=(Listen.of("http::0"),)), "/", {})
+    with contextlib.closing(Cutover.over(listeners)) as cutover:
+        blunt = Blunt(cutover, processes, "sum(range(5_000_000))")  # 50 ms and more
+        try:
+            child = await blunt.start(1)
+            client = socket.create_connection(listeners[0].target, timeout=PATIENCE_S)
+            with client, client.makefile("rb") as answer:
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                await anyio.to_thread.run_sync(answer.read, ANSWER)
+                await blunt.start(2)
+                async with anyio.create_task_group() as rescuers:
+                    cutover.switch(2, rescuers)
+                    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    rescuers.start_soon(turn_away, cutover, 1, child.pid)
+                    assert len(await anyio.to_thread.run_sync(answer.read)) == ANSWER  # and then it is closed
+        finally:
+            with anyio.CancelScope(shield=True):
+                await processes.close()
 
 
 # --- who comes back --------------------------------------------------------------------------------------------------
